@@ -1,0 +1,86 @@
+"""The integer arithmetic that every quantized operation is made of (docs/numerics.md).
+
+NumPy, exact, and independent of the simulator and of IREE: these functions are the definition.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Array = NDArray[np.generic]
+
+SCORE_HIDDEN = -32768
+"""The log2-domain score of a key that a query may not see."""
+
+
+def half(shift: int | Array) -> Array:
+    """Half a unit of the result of a right shift: added before it to round half up."""
+    return np.int64(1) << (np.asarray(shift, np.int64) - 1)
+
+
+def saturate(value: Array, dtype: DTypeLike) -> Array:
+    """Clamp to the range of an integer dtype and convert."""
+    limits = np.iinfo(np.dtype(dtype))
+    return np.clip(value, limits.min, limits.max).astype(dtype)
+
+
+def rescale(value: Array, multiplier: Array, shift: Array, dtype: DTypeLike) -> Array:
+    """``clamp((value * multiplier + half(shift)) >> shift)``, the product exact in int64.
+
+    TOSA 1.0 RESCALE with single rounding; the operands broadcast.
+    """
+    shift64 = np.asarray(shift, np.int64)
+    product = value.astype(np.int64) * np.asarray(multiplier, np.int64)
+    return saturate((product + half(shift64)) >> shift64, dtype)
+
+
+def scale_to_multiplier(factor: float) -> tuple[int, int]:
+    """Write a positive real factor as (multiplier, shift): multiplier x 2^-shift, within 2^-31.
+
+    Factors below 2^-31 become (0, 1). Raises `ValueError` above 2^29 and for what is not a
+    positive number.
+    """
+    if not (math.isfinite(factor) and factor > 0):
+        raise ValueError(f"a rescale factor must be positive and finite, found {factor}")
+    mantissa, exponent = math.frexp(factor)
+    multiplier = round(mantissa * 2**31)
+    shift = 31 - exponent
+    if multiplier == 2**31:
+        multiplier, shift = 2**30, shift - 1
+    if shift > 62:
+        return 0, 1
+    if shift < 1:
+        raise ValueError(f"a rescale factor must be below 2^30, found {factor}")
+    return multiplier, shift
+
+
+def integer_square_root(value: Array) -> Array:
+    """Floor of the exact square root of int64 values below 2^62."""
+    root = np.sqrt(value.astype(np.float64)).astype(np.int64)
+    root -= root * root > value
+    root += (root + 1) * (root + 1) <= value
+    return root
+
+
+def exponential(distance: Array) -> Array:
+    """``255 * 2^(-distance / 256)`` as uint8 for distances 0 .. 65535 below the row's maximum."""
+    distance = distance.astype(np.int32)
+    fraction, exponent = distance & 255, distance >> 8
+    mantissa = 32640 - ((fraction * (21948 - ((fraction * 5664) >> 8))) >> 8)
+    shift = np.minimum(exponent, 15)
+    value = (mantissa + (np.int32(64) << shift)) >> (7 + shift)
+    return np.where(exponent > 15, 0, value).astype(np.uint8)
+
+
+def integer_matmul(lhs: Array, rhs: Array) -> Array:
+    """Exact product of 8-bit matrices (stacked over leading axes) as int32.
+
+    Sums stay below 2^53, so float64 BLAS gives them exactly; below 2^24 float32 does.
+    """
+    depth = lhs.shape[-1]
+    exact_in_float32 = depth * 255 * 128 < 2**24
+    dtype = np.float32 if exact_in_float32 else np.float64
+    return np.matmul(lhs.astype(dtype), rhs.astype(dtype)).astype(np.int64).astype(np.int32)

@@ -1,0 +1,44 @@
+"""The `mfm` dialect, one operation family a file."""
+
+from girih.dialects.mfm.activation import GeluOp, IntegerGeluOp
+from girih.dialects.mfm.attention import AttentionOp, IntegerAttentionOp
+from girih.dialects.mfm.base import Mfm, Operation
+from girih.dialects.mfm.cache import CacheUpdateOp
+from girih.dialects.mfm.convolution import Conv1dOp, IntegerConv1dOp
+from girih.dialects.mfm.elementwise import AddOp, CompareOp, IntegerAddOp, MultiplyScalarOp
+from girih.dialects.mfm.embedding import EmbeddingOp, IntegerEmbeddingOp
+from girih.dialects.mfm.linear import IntegerLinearOp, LinearOp
+from girih.dialects.mfm.normalization import IntegerLayerNormOp, LayerNormOp
+from girih.dialects.mfm.parameter import ParameterOp
+from girih.dialects.mfm.quantization import DequantizeOp, QuantizeOp, RescaleOp
+from girih.dialects.mfm.shaping import ReshapeOp, SliceOp, TransposeOp
+
+__all__ = [
+    "AddOp",
+    "AttentionOp",
+    "CacheUpdateOp",
+    "CompareOp",
+    "Conv1dOp",
+    "DequantizeOp",
+    "EmbeddingOp",
+    "GeluOp",
+    "IntegerAddOp",
+    "IntegerAttentionOp",
+    "IntegerConv1dOp",
+    "IntegerEmbeddingOp",
+    "IntegerGeluOp",
+    "IntegerLayerNormOp",
+    "IntegerLinearOp",
+    "LayerNormOp",
+    "LinearOp",
+    "Mfm",
+    "MultiplyScalarOp",
+    "Operation",
+    "ParameterOp",
+    "QuantizeOp",
+    "DequantizeOp",
+    "RescaleOp",
+    "ReshapeOp",
+    "SliceOp",
+    "TransposeOp",
+]

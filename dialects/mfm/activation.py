@@ -1,0 +1,92 @@
+"""Pointwise nonlinear functions."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from scipy import special
+from torch_mlir import ir
+from torch_mlir.dialects import ext
+
+from girih.dialects import arithmetic
+from girih.dialects.mfm.base import (
+    Array,
+    Operation,
+    expect_element,
+    expect_shape,
+    expect_shift,
+    shape,
+)
+
+GELU_TABLE_ENTRIES = 1024
+GELU_TABLE_STEPS_PER_UNIT = 128
+GELU_FRACTION_BITS = 8
+
+
+class GeluOp(Operation, name="gelu", traits=[ext.Pure]):
+    """``x Phi(x)``; approximate ``none`` is exact (erf), ``tanh`` Hendrycks and Gimpel's form.
+
+    x (...) f32; result as x.
+    """
+
+    x: ext.Operand[Any]
+    result: ext.Result[Any]
+    approximate: ir.StringAttr
+
+    def check(self) -> Iterator[str]:
+        yield from expect_element("x", self.x, "f32")
+        yield from expect_shape("result", self.result, shape(self.x))
+        if self.approximate.value not in ("none", "tanh"):
+            yield f"approximate is {self.approximate.value!r}, expected 'none' or 'tanh'"
+
+    def reference(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        if self.approximate.value == "tanh":
+            inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x**3)
+            return (np.float32(0.5) * x * (1 + np.tanh(inner))).astype(x.dtype)
+        return (x * special.ndtr(x)).astype(x.dtype)
+
+
+class IntegerGeluOp(Operation, name="integer_gelu", traits=[ext.Pure]):
+    """Integer gelu: the ramp, minus a small even function read from a table.
+
+    x (..., C) i16, parameters (2, C) i32: multiplier, shift per channel, table (1024) i32;
+    result as x, i8. docs/numerics.md, integer_gelu.
+    """
+
+    x: ext.Operand[Any]
+    parameters: ext.Operand[Any]
+    table: ext.Operand[Any]
+    result: ext.Result[Any]
+    index_multiplier: ir.IntegerAttr
+    index_shift: ir.IntegerAttr
+
+    def check(self) -> Iterator[str]:
+        yield from expect_element("x", self.x, "i16")
+        yield from expect_element("result", self.result, "i8")
+        yield from expect_shape("parameters", self.parameters, (2, shape(self.x)[-1]))
+        yield from expect_shape("table", self.table, (GELU_TABLE_ENTRIES,))
+        yield from expect_shape("result", self.result, shape(self.x))
+        yield from expect_shift("index_shift", self.index_shift.value)
+
+    def reference(self, *inputs: Array) -> Array:
+        x, (multiplier, shift), table = inputs
+        wide = x.astype(np.int64)
+        index_shift = self.index_shift.value
+        scaled = np.abs(wide) * self.index_multiplier.value + arithmetic.half(index_shift)
+        index = np.minimum(scaled >> index_shift, GELU_TABLE_ENTRIES - 1)
+        value = (np.maximum(wide, 0) << GELU_FRACTION_BITS) + table[index]
+        return arithmetic.rescale(value, multiplier, shift, np.int8)
+
+
+def gelu_table(scale: float, approximate: str) -> Array:
+    """Table of ``gelu(x) - max(x, 0)`` over |x| in [0, 8), in 1/256 of the input's unit."""
+    x = -np.arange(GELU_TABLE_ENTRIES) / GELU_TABLE_STEPS_PER_UNIT
+    if approximate == "tanh":
+        weight = 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    else:
+        weight = special.ndtr(x)
+    table = np.round(x * weight * (1 << GELU_FRACTION_BITS) / scale).astype(np.int32)
+    table[-1] = 0
+    return table

@@ -1,0 +1,134 @@
+"""Scaled dot-product attention: self, cross, causal, masked, cached."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from torch_mlir import ir
+from torch_mlir.dialects import ext
+
+from girih.dialects import arithmetic
+from girih.dialects.mfm.base import (
+    Array,
+    BooleanAttribute,
+    Operation,
+    expect_broadcast,
+    expect_element,
+    expect_rank,
+    expect_shape,
+    expect_shift,
+    rank_problem,
+    shape,
+)
+
+MAXIMUM_KEYS = 65535
+"""Most keys whose weighted sum, uint8 x int8, int32 holds."""
+MAXIMUM_HEAD_DEPTH = 1 << 17
+
+
+class _Attention(Operation):
+    def _check_operands(self, element: str) -> Iterator[str]:
+        for name, value in (("query", self.query), ("key", self.key), ("value", self.value)):
+            yield from expect_element(name, value, element)
+            if not expect_rank(name, value, 4):
+                yield rank_problem(name, value, 4)
+                return
+        batch, queries, heads, depth = shape(self.query)
+        keys = shape(self.key)[1]
+        yield from expect_shape("key", self.key, (batch, keys, heads, depth))
+        yield from expect_shape("value", self.value, (batch, keys, heads, shape(self.value)[3]))
+        yield from expect_shape(
+            "result", self.result, (batch, queries, heads, shape(self.value)[3])
+        )
+        if self.mask is not None:
+            yield from expect_element("mask", self.mask, "i1", "i8")
+            yield from expect_broadcast("mask", self.mask, (batch, heads, queries, keys))
+
+    def _visible(self, queries: int, keys: int, mask: list[Array]) -> Array:
+        """Which keys each query sees, broadcastable to (batch, heads, queries, keys)."""
+        visible = np.ones((1, 1, queries, keys), np.bool_)
+        if self.causal.value:
+            visible &= np.tri(queries, keys, keys - queries, dtype=np.bool_)
+        if mask:
+            visible = visible & (mask[0] != 0)
+        return visible
+
+
+class AttentionOp(_Attention, name="attention", traits=[ext.Pure]):
+    """``softmax(query key^T scale) value`` per head.
+
+    query (B, Lq, H, D) f32, key (B, Lk, H, D) f32, value (B, Lk, H, E) f32, mask broadcast to
+    (B, H, Lq, Lk), nonzero = visible, or absent; result (B, Lq, H, E). causal hides key j from
+    query i when j > i + Lk - Lq. A query that sees no key gives 0. Vaswani et al. 2017.
+    """
+
+    query: ext.Operand[Any]
+    key: ext.Operand[Any]
+    value: ext.Operand[Any]
+    result: ext.Result[Any]
+    scale: ir.FloatAttr
+    causal: BooleanAttribute
+    mask: ext.Operand[Any] | None = None
+
+    def check(self) -> Iterator[str]:
+        yield from self._check_operands("f32")
+
+    def reference(self, *inputs: Array) -> Array:
+        query, key, value = (part.swapaxes(1, 2) for part in inputs[:3])
+        scores = np.matmul(query, key.swapaxes(2, 3)) * np.float32(self.scale.value)
+        visible = self._visible(query.shape[2], key.shape[2], list(inputs[3:]))
+        scores = np.where(visible, scores, np.float32(-np.inf))
+        top = scores.max(axis=-1, keepdims=True)
+        weights = np.exp(scores - np.where(np.isfinite(top), top, np.float32(0)))
+        total = weights.sum(axis=-1, keepdims=True)
+        mixed = np.matmul(weights, value) / np.where(total == 0, np.float32(1), total)
+        return np.ascontiguousarray(mixed.swapaxes(1, 2))
+
+
+class IntegerAttentionOp(_Attention, name="integer_attention", traits=[ext.Pure]):
+    """Integer-only attention whose value does not depend on how it is tiled.
+
+    query, key, value i8 as in `attention`, mask i1 or i8; result i8. (score_multiplier,
+    score_shift) takes q.k to the log2 domain with 8 fraction bits; (output_multiplier,
+    output_shift) takes value's unit to the result's. docs/numerics.md, integer_attention.
+    """
+
+    query: ext.Operand[Any]
+    key: ext.Operand[Any]
+    value: ext.Operand[Any]
+    result: ext.Result[Any]
+    score_multiplier: ir.IntegerAttr
+    score_shift: ir.IntegerAttr
+    output_multiplier: ir.IntegerAttr
+    output_shift: ir.IntegerAttr
+    causal: BooleanAttribute
+    mask: ext.Operand[Any] | None = None
+
+    def check(self) -> Iterator[str]:
+        yield from self._check_operands("i8")
+        yield from expect_element("result", self.result, "i8")
+        yield from expect_shift("score_shift", self.score_shift.value)
+        yield from expect_shift("output_shift", self.output_shift.value)
+        keys, depth = shape(self.key)[1], shape(self.query)[3]
+        if keys > MAXIMUM_KEYS:
+            yield f"attends to {keys} keys, expected at most {MAXIMUM_KEYS} to fit int32"
+        if depth > MAXIMUM_HEAD_DEPTH:
+            yield f"has head depth {depth}, expected at most {MAXIMUM_HEAD_DEPTH} to fit int32"
+
+    def reference(self, *inputs: Array) -> Array:
+        query, key, value = (part.swapaxes(1, 2) for part in inputs[:3])
+        dots = arithmetic.integer_matmul(query, key.swapaxes(2, 3))
+        scores = arithmetic.rescale(
+            dots, self.score_multiplier.value, self.score_shift.value, np.int16
+        )
+        visible = self._visible(query.shape[2], key.shape[2], list(inputs[3:]))
+        scores = np.where(visible, scores, arithmetic.SCORE_HIDDEN).astype(np.int32)
+        distance = scores.max(axis=-1, keepdims=True) - scores
+        weights = arithmetic.exponential(distance)
+        weights[scores == arithmetic.SCORE_HIDDEN] = 0
+        total = weights.sum(axis=-1, keepdims=True, dtype=np.int64)
+        mixed = arithmetic.integer_matmul(weights, value).astype(np.int64)
+        reciprocal = (self.output_multiplier.value << 8) // np.maximum(total, 1)
+        shift = self.output_shift.value
+        result = (mixed * reciprocal + arithmetic.half(shift)) >> shift
+        return np.ascontiguousarray(arithmetic.saturate(result, np.int8).swapaxes(1, 2))

@@ -1,0 +1,83 @@
+"""Normalizations over the last axis."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from torch_mlir import ir
+from torch_mlir.dialects import ext
+
+from girih.dialects import arithmetic
+from girih.dialects.mfm.base import (
+    Array,
+    Operation,
+    expect_element,
+    expect_shape,
+    expect_shift,
+    numpy_dtype,
+    shape,
+)
+
+MAXIMUM_WIDTH = 65536
+
+
+class LayerNormOp(Operation, name="layer_norm", traits=[ext.Pure]):
+    """``(x - mean) / sqrt(variance + epsilon) * gamma + beta`` over the last axis.
+
+    x (..., C) f32, gamma (C) f32, beta (C) f32; result as x. Ba et al. 2016.
+    """
+
+    x: ext.Operand[Any]
+    gamma: ext.Operand[Any]
+    beta: ext.Operand[Any]
+    result: ext.Result[Any]
+    epsilon: ir.FloatAttr
+
+    def check(self) -> Iterator[str]:
+        yield from expect_element("x", self.x, "f32")
+        yield from expect_shape("gamma", self.gamma, shape(self.x)[-1:])
+        yield from expect_shape("beta", self.beta, shape(self.x)[-1:])
+        yield from expect_shape("result", self.result, shape(self.x))
+
+    def reference(self, *inputs: Array) -> Array:
+        x, gamma, beta = inputs
+        centered = x - x.mean(axis=-1, keepdims=True)
+        variance = np.square(centered).mean(axis=-1, keepdims=True)
+        return centered / np.sqrt(variance + np.float32(self.epsilon.value)) * gamma + beta
+
+
+class IntegerLayerNormOp(Operation, name="integer_layer_norm", traits=[ext.Pure]):
+    """Integer-only layer norm with an exact integer square root.
+
+    x (..., C) i16, parameters (2, C) i32: gamma, beta; result as x, i8 or i16. epsilon in squared
+    sixteenths of x's unit; shift for all channels. docs/numerics.md, integer_layer_norm.
+    """
+
+    x: ext.Operand[Any]
+    parameters: ext.Operand[Any]
+    result: ext.Result[Any]
+    epsilon: ir.IntegerAttr
+    shift: ir.IntegerAttr
+
+    def check(self) -> Iterator[str]:
+        width = shape(self.x)[-1]
+        yield from expect_element("x", self.x, "i16")
+        yield from expect_element("result", self.result, "i8", "i16")
+        yield from expect_shape("parameters", self.parameters, (2, width))
+        yield from expect_shape("result", self.result, shape(self.x))
+        yield from expect_shift("shift", self.shift.value)
+        if width > MAXIMUM_WIDTH:
+            yield f"normalizes {width} channels, expected at most {MAXIMUM_WIDTH}"
+        if not 1 <= self.epsilon.value < 1 << 40:
+            yield f"epsilon is {self.epsilon.value}, expected 1 to 2^40"
+
+    def reference(self, *inputs: Array) -> Array:
+        x, (gamma, beta) = inputs[0].astype(np.int64), inputs[1].astype(np.int64)
+        width, shift = x.shape[-1], self.shift.value
+        mean = (2 * 16 * x.sum(axis=-1, keepdims=True) + width) // (2 * width)
+        centered = 16 * x - mean
+        variance = np.square(centered).sum(axis=-1, keepdims=True) // width + self.epsilon.value
+        reciprocal = (1 << 42) // arithmetic.integer_square_root(variance << 20)
+        normalized = (centered * reciprocal + arithmetic.half(16)) >> 16
+        scaled = (normalized * gamma + (beta << 8) + arithmetic.half(shift)) >> shift
+        return arithmetic.saturate(scaled, numpy_dtype(self.result))

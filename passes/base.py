@@ -1,0 +1,33 @@
+"""What a pass is: a frozen dataclass whose fields are its options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+from numpy.typing import NDArray
+from torch_mlir import ir
+
+from girih.runtime.target import Target
+
+
+@dataclass
+class Compilation:
+    """What passes share beside the IR.
+
+    `parameters` maps names of ``mfm.parameter`` to arrays: weights never live in the IR. Arrays
+    are never modified in place; a pass that changes a weight adds it under a new name.
+    """
+
+    parameters: dict[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
+    target: Target | None = None
+
+
+class Pass(Protocol):
+    """A rewrite of one module, in place."""
+
+    name: ClassVar[str]
+
+    def run(self, module: ir.Module, compilation: Compilation) -> None:
+        """Rewrite the module; raise `GirihError` for input that the pass must refuse."""
+        ...
