@@ -16,3 +16,19 @@ class TargetError(GirihError):
 
 class ProgramError(GirihError):
     """A Program that is malformed, or that the simulated machine refuses to run."""
+
+
+class ImportingError(GirihError):
+    """A PyTorch module that torch.export or torch-mlir can not take."""
+
+
+class CompilationError(GirihError):
+    """A model, recipe or option that the compiler must refuse."""
+
+
+class InputError(GirihError):
+    """A call whose arguments do not fit the compiled entry point."""
+
+
+class ArtifactError(GirihError):
+    """An artifact that is missing, damaged or of another version."""

@@ -28,7 +28,10 @@ DTYPES: dict[str, np.dtype[Any]] = {
 
 
 class BooleanAttribute(ir.Attribute):
-    """Constraint for a field that holds ``true`` or ``false`` (MLIR's i1 integer attribute)."""
+    """Constraint for a field that holds 0 or 1, of any integer width.
+
+    Build it as i64: the op classes of `torch_mlir.dialects.ext` take a false i1 for a missing one.
+    """
 
     attr_name = "builtin.integer"
 

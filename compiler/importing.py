@@ -1,0 +1,147 @@
+"""From `torch.export` to the torch dialect: nothing decomposed, no weight in the IR."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch_mlir import ir
+from torch_mlir.extras.fx_importer import ContextCache, FxImporter, FxImporterHooks, InputInfo
+
+from girih.dialects.mfm import ParameterOp
+from girih.runtime.errors import ImportingError
+
+
+def export(module: torch.nn.Module | ExportedProgram, inputs: Sequence[Tensor]) -> ExportedProgram:
+    """Export a module for the shapes of its example inputs, in functional form, ops kept whole.
+
+    Raises `ImportingError` naming the cause and the user's line when torch cannot export it.
+    """
+    if isinstance(module, ExportedProgram):
+        return module.run_decompositions({})
+    # torch.export makes one input of two arguments that are the same tensor; callers often pass
+    # the same zeros for many caches.
+    distinct = tuple(value.clone() for value in inputs)
+    module.eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        try:
+            with torch.no_grad():
+                exported = torch.export.export(module, distinct, strict=False)
+            return exported.run_decompositions({})
+        except Exception as error:
+            reason = _first_line(str(error)) or type(error).__name__
+            raise ImportingError(
+                f"torch.export cannot trace {type(module).__name__}: {reason}"
+            ) from error
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+class Importer:
+    """Imports exported programs, one function each, into one module; collects their weights.
+
+    Weights are keyed by storage, so entries that share a tensor share a parameter; the arrays are
+    views of torch's memory, never copies.
+    """
+
+    def __init__(self, module: ir.Module) -> None:
+        self.module = module
+        self.parameters: dict[str, NDArray[Any]] = {}
+        self._names: dict[tuple[Any, ...], str] = {}
+
+    def import_entry(self, name: str, program: ExportedProgram) -> None:
+        """Append ``func.func @name`` in the torch dialect to the module."""
+        importer = FxImporter(module=self.module, hooks=_Hooks(self, name))
+        importer._cc = _Locations(self.module.context)  # noqa: SLF001
+        logging.getLogger("torch_mlir").setLevel(logging.ERROR)
+        try:
+            importer.import_program(program, func_name=name)
+        except (NotImplementedError, TypeError, ValueError, AssertionError) as error:
+            raise ImportingError(
+                f"torch-mlir cannot import entry {name!r}: {_first_line(str(error))}"
+            ) from error
+
+    def name_of(self, tensor: Tensor, suggestion: str) -> str:
+        """The parameter name of a tensor: one name per distinct memory."""
+        key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+        if key not in self._names:
+            name, attempt = suggestion, 1
+            while name in self.parameters:
+                attempt += 1
+                name = f"{suggestion}.{attempt}"
+            self._names[key] = name
+            self.parameters[name] = _as_array(tensor)
+        return self._names[key]
+
+
+def _as_array(tensor: Tensor) -> NDArray[Any]:
+    if tensor.dtype == torch.bfloat16:
+        # NumPy has no bfloat16; float32 holds each of its values.
+        tensor = tensor.float()
+    return tensor.detach().contiguous().numpy()
+
+
+class _Hooks(FxImporterHooks):
+    """Turns each weight into an ``mfm.parameter`` under a cast to torch's tensor type."""
+
+    def __init__(self, importer: Importer, entry: str) -> None:
+        self.importer = importer
+        self.entry = entry
+        self.constants = 0
+
+    def resolve_input(self, gni: Any, value: Any, info: InputInfo) -> ir.Value | None:
+        return self._parameter(value, info.input_spec.target)
+
+    def resolve_literal(self, gni: Any, literal: Any, info: InputInfo | None) -> ir.Value | None:
+        if not isinstance(literal, Tensor):
+            return None
+        self.constants += 1
+        return self._parameter(literal, f"{self.entry}.constant{self.constants}")
+
+    def _parameter(self, tensor: Tensor, suggestion: str) -> ir.Value:
+        name = self.importer.name_of(tensor, suggestion)
+        array = self.importer.parameters[name]
+        with self.importer.module.context:
+            element = _element_type(array)
+            builtin = ir.RankedTensorType.get(array.shape, element)
+            sizes = ",".join(str(size) for size in array.shape)
+            torch_type = ir.Type.parse(f"!torch.vtensor<[{sizes}],{_torch_spelling(array)}>")
+        parameter = ParameterOp(parameter=ir.StringAttr.get(name), result=builtin)
+        return ir.Operation.create(
+            "torch_c.from_builtin_tensor", [torch_type], [parameter.result]
+        ).result
+
+
+def _element_type(array: NDArray[Any]) -> ir.Type:
+    if array.dtype.kind == "f":
+        return {2: ir.F16Type, 4: ir.F32Type, 8: ir.F64Type}[array.dtype.itemsize].get()
+    if array.dtype.kind == "b":
+        return ir.IntegerType.get_signless(1)
+    return ir.IntegerType.get_signless(8 * array.dtype.itemsize)
+
+
+def _torch_spelling(array: NDArray[Any]) -> str:
+    """Torch's dialect tells signed integers from unsigned ones; builtin tensors do not."""
+    prefix = {"f": "f", "b": "i", "i": "si", "u": "ui"}[array.dtype.kind]
+    return prefix + ("1" if array.dtype.kind == "b" else str(8 * array.dtype.itemsize))
+
+
+class _Locations(ContextCache):
+    """Names each operation after the torch module that it came from, over its source line."""
+
+    def get_node_location(self, node: torch.fx.Node) -> ir.Location | None:
+        source = super().get_node_location(node)
+        stack = list((node.meta.get("nn_module_stack") or {}).values())
+        path = stack[-1][0] if stack else ""
+        # Functions called straight from the outermost module have no path of their own.
+        name = path.removeprefix("L['self'].") or node.name
+        return ir.Location.name(name, source, context=self._c)

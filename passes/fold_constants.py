@@ -1,0 +1,64 @@
+"""Operations on weights alone --> weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from torch_mlir import ir
+from torch_mlir.dialects import func
+
+from girih.dialects.mfm import Operation, ParameterOp
+from girih.dialects.mfm.base import shape
+from girih.passes.base import Compilation
+from girih.passes.convert_torch_to_mfm import erase_unused
+
+
+@dataclass(frozen=True)
+class FoldConstants:
+    """Evaluate, through `reference()`, what depends on weights only.
+
+    ```
+    %i = "mfm.parameter"() {parameter = "arange.0.1.1500"}
+    %0 = "mfm.embedding"(%i, %table)
+    -->
+    %0 = "mfm.parameter"() {parameter = "table"}
+    ```
+    A result that is larger than all its operands together is left to run time, so that folding
+    never grows the program; a result equal to one of its operands becomes that operand.
+    """
+
+    name: ClassVar[str] = "fold-constants"
+
+    def run(self, module: ir.Module, compilation: Compilation) -> None:
+        """Rewrite every function of the module."""
+        for function in module.body.operations:
+            if isinstance(function, func.FuncOp):
+                for op in list(function.entry_block.operations):
+                    _fold(op, compilation)
+                erase_unused(function.entry_block)
+
+
+def _fold(op: ir.OpView, compilation: Compilation) -> None:
+    if not isinstance(op, Operation) or isinstance(op, ParameterOp):
+        return
+    sources = [operand.owner for operand in op.operands]
+    if any(isinstance(s, ir.Block) or not isinstance(s.opview, ParameterOp) for s in sources):
+        return
+    result = op.results[0]
+    if np.prod(shape(result)) > sum(np.prod(shape(operand)) for operand in op.operands):
+        return
+    arrays = [compilation.parameters[s.opview.parameter.value] for s in sources]
+    folded = op.reference(*arrays)
+    for operand, array in zip(op.operands, arrays, strict=True):
+        if operand.type == result.type and np.array_equal(array, folded):
+            result.replace_all_uses_with(operand)
+            return
+    name = f"{sources[-1].opview.parameter.value}.{op.operation.name.removeprefix('mfm.')}"
+    while name in compilation.parameters:
+        name += "_"
+    compilation.parameters[name] = folded
+    with ir.InsertionPoint(op), op.location:
+        constant = ParameterOp(parameter=ir.StringAttr.get(name), result=result.type)
+    result.replace_all_uses_with(constant.result)

@@ -1,0 +1,1 @@
+"""How each torch operation becomes `mfm`, one operation family a file."""
