@@ -21,6 +21,12 @@ class Compilation:
 
     parameters: dict[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
     target: Target | None = None
+    calibration: dict[str, list[list[NDArray[Any]]]] = field(
+        default_factory=dict[str, list[list[NDArray[Any]]]]
+    )
+    """Per function, example inputs for the `calibrate` pass."""
+    statistics: dict[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
+    """Largest magnitude per channel (last axis) of each value that `calibrate` observed."""
 
 
 class Pass(Protocol):

@@ -110,22 +110,21 @@ def _retype_signature(function: func.FuncOp) -> None:
     function.attributes["function_type"] = ir.TypeAttr.get(signature)
 
 
+_PURE = ("torch.constant.", "torch.prim.ListConstruct", "torch.aten.", "torch.operator", "torch_c.")
+
+
 def erase_unused(block: ir.Block) -> None:
     """Erase, last first, the pure operations whose results nobody reads."""
     for op in reversed(list(block.operations)):
-        pure = isinstance(op, Operation) or op.operation.name.startswith(
-            ("torch.constant.", "torch.prim.ListConstruct", "torch.aten.", "torch.operator", "torch_c.")
-        )
+        if op.operation.name == TO_BUILTIN:
+            _cast_back(op)
+        pure = isinstance(op, Operation) or op.operation.name.startswith(_PURE)
         if pure and all(not list(result.uses) for result in op.results):
             op.operation.erase()
-        elif op.operation.name == TO_BUILTIN and _cast_back(op):
-            op.operation.erase()
 
 
-def _cast_back(op: ir.OpView) -> bool:
+def _cast_back(op: ir.OpView) -> None:
     """``to_builtin(from_builtin(x))`` --> ``x``."""
     owner = op.operands[0].owner
-    if isinstance(owner, ir.Block) or owner.name != FROM_BUILTIN:
-        return False
-    op.results[0].replace_all_uses_with(owner.operands[0])
-    return True
+    if not isinstance(owner, ir.Block) and owner.name == FROM_BUILTIN:
+        op.results[0].replace_all_uses_with(owner.operands[0])

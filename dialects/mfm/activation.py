@@ -16,6 +16,7 @@ from girih.dialects.mfm.base import (
     expect_element,
     expect_shape,
     expect_shift,
+    numpy_dtype,
     shape,
 )
 
@@ -52,7 +53,7 @@ class IntegerGeluOp(Operation, name="integer_gelu", traits=[ext.Pure]):
     """Integer gelu: the ramp, minus a small even function read from a table.
 
     x (..., C) i16, parameters (2, C) i32: multiplier, shift per channel, table (1024) i32;
-    result as x, i8. docs/numerics.md, integer_gelu.
+    result as x, i8 or i16. docs/numerics.md, integer_gelu.
     """
 
     x: ext.Operand[Any]
@@ -64,7 +65,7 @@ class IntegerGeluOp(Operation, name="integer_gelu", traits=[ext.Pure]):
 
     def check(self) -> Iterator[str]:
         yield from expect_element("x", self.x, "i16")
-        yield from expect_element("result", self.result, "i8")
+        yield from expect_element("result", self.result, "i8", "i16")
         yield from expect_shape("parameters", self.parameters, (2, shape(self.x)[-1]))
         yield from expect_shape("table", self.table, (GELU_TABLE_ENTRIES,))
         yield from expect_shape("result", self.result, shape(self.x))
@@ -77,7 +78,7 @@ class IntegerGeluOp(Operation, name="integer_gelu", traits=[ext.Pure]):
         scaled = np.abs(wide) * self.index_multiplier.value + arithmetic.half(index_shift)
         index = np.minimum(scaled >> index_shift, GELU_TABLE_ENTRIES - 1)
         value = (np.maximum(wide, 0) << GELU_FRACTION_BITS) + table[index]
-        return arithmetic.rescale(value, multiplier, shift, np.int8)
+        return arithmetic.rescale(value, multiplier, shift, numpy_dtype(self.result))
 
 
 def gelu_table(scale: float, approximate: str) -> Array:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch_mlir import ir
 from torch_mlir.dialects import func
@@ -32,12 +34,12 @@ def interpret(
 ) -> list[Array]:
     """Run a function of `mfm` operations on NumPy arrays, one per argument.
 
-    `observer` sees each operation and its result. Values are dropped after their last use, so
-    memory stays that of the widest point of the graph. Raises `CompilationError` for an operation
-    that has no NumPy meaning (a torch fallback).
+    What stayed in torch runs in torch. `observer` sees each operation that yields a tensor, and
+    the tensor. Values are dropped after their last use, so memory stays that of the widest point
+    of the graph.
     """
     block = function.entry_block
-    values: dict[ir.Value, Array] = dict(zip(block.arguments, inputs, strict=True))
+    values: dict[ir.Value, Any] = dict(zip(block.arguments, inputs, strict=True))
     remaining = {argument: len(list(argument.uses)) for argument in block.arguments}
     for op in block.operations:
         if isinstance(op, func.ReturnOp):
@@ -47,8 +49,8 @@ def interpret(
         elif isinstance(op, Operation):
             result = op.reference(*(values[operand] for operand in op.operands))
         else:
-            raise CompilationError(f"'{op.operation.name}' has no reference; it runs on IREE only")
-        if observer is not None:
+            result = _run_in_torch(op, [values[operand] for operand in op.operands])
+        if observer is not None and isinstance(result, np.ndarray):
             observer(op, result)
         values[op.results[0]] = result
         remaining[op.results[0]] = len(list(op.results[0].uses))
@@ -57,3 +59,31 @@ def interpret(
             if remaining[operand] == 0:
                 del values[operand]
     raise CompilationError(f"function @{function.name.value} does not return")
+
+
+def _run_in_torch(op: ir.OpView, operands: list[Any]) -> Any:
+    name = op.operation.name
+    if name == "torch.operator":
+        name = op.operation.attributes["name"].value
+    match name:
+        case "torch_c.from_builtin_tensor":
+            return torch.from_numpy(np.array(operands[0]))
+        case "torch_c.to_builtin_tensor":
+            return operands[0].contiguous().numpy()
+        case "torch.constant.none":
+            return None
+        case "torch.constant.bool":
+            return bool(op.operation.attributes["value"].value)
+        case "torch.constant.device":
+            return torch.device("cpu")
+        case "torch.prim.ListConstruct":
+            return operands
+        case _ if name.startswith("torch.constant."):
+            return op.operation.attributes["value"].value
+    space, _, overload = name.removeprefix("torch.").partition(".")
+    function, _, variant = overload.partition(".")
+    try:
+        call = getattr(getattr(getattr(torch.ops, space), function), variant or "default")
+    except AttributeError as error:
+        raise CompilationError(f"'{name}' has no reference in NumPy or in torch") from error
+    return call(*operands)

@@ -1,0 +1,84 @@
+"""Observes the range of every float value on example inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch_mlir import ir
+from torch_mlir.dialects import func
+
+from girih.dialects.mfm.base import DTYPES, shape
+from girih.passes.base import Compilation
+from girih.passes.interpreter import interpret
+from girih.runtime.errors import CompilationError
+
+STATISTICS = "mfm.statistics"
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    """Run each function on its calibration inputs and name the ranges that were seen.
+
+    The largest magnitudes per channel go to `Compilation.statistics`; each operation gets the
+    attribute `mfm.statistics` with the name of its own. With `random` > 0 that many random inputs
+    are used for functions that have none (a fixed seed; to try passes without data).
+    """
+
+    name: ClassVar[str] = "calibrate"
+    random: int = 0
+
+    def run(self, module: ir.Module, compilation: Compilation) -> None:
+        """Annotate every function; raise `CompilationError` where there is no example input."""
+        for function in module.body.operations:
+            if isinstance(function, func.FuncOp):
+                name = function.name.value
+                examples = compilation.calibration.get(name) or self._random_inputs(function)
+                if not examples:
+                    raise CompilationError(
+                        f"entry {name!r} has no calibration inputs: pass calibration=[(...), ...]"
+                    )
+                _observe(function, examples, compilation)
+
+    def _random_inputs(self, function: func.FuncOp) -> list[list[NDArray[Any]]]:
+        generator = np.random.default_rng(0)
+
+        def sample(argument: ir.Value) -> NDArray[Any]:
+            dtype = DTYPES[str(argument.type.element_type)]
+            values = generator.standard_normal(shape(argument))
+            return values.astype(dtype) if dtype.kind == "f" else np.zeros(shape(argument), dtype)
+
+        arguments = function.entry_block.arguments
+        return [[sample(argument) for argument in arguments] for _ in range(self.random)]
+
+
+def argument_key(function: func.FuncOp, index: int) -> str:
+    """Name of the statistics of a function's argument."""
+    return f"{function.name.value}.argument{index}"
+
+
+def _observe(
+    function: func.FuncOp, examples: list[list[NDArray[Any]]], compilation: Compilation
+) -> None:
+    statistics = compilation.statistics
+    for index, op in enumerate(function.entry_block.operations):
+        if len(op.results) == 1 and not isinstance(op, func.ReturnOp):
+            key = f"{function.name.value}.{index}"
+            op.operation.attributes[STATISTICS] = ir.StringAttr.get(key)
+
+    def record(key: str, value: NDArray[Any]) -> None:
+        if value.dtype.kind != "f":
+            return
+        magnitudes = np.abs(value).reshape(-1, value.shape[-1] if value.ndim else 1).max(axis=0)
+        known = statistics.get(key)
+        statistics[key] = magnitudes if known is None else np.maximum(known, magnitudes)
+
+    def observe(op: ir.OpView, value: NDArray[Any]) -> None:
+        record(op.operation.attributes[STATISTICS].value, value)
+
+    for inputs in examples:
+        for index, value in enumerate(inputs):
+            record(argument_key(function, index), value)
+        interpret(function, inputs, compilation.parameters, observe)

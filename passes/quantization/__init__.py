@@ -1,0 +1,1 @@
+"""Parts of the `quantize` pass: which values become integers, at which scale, and how."""

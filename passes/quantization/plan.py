@@ -1,0 +1,242 @@
+"""Decides, for every float value, whether it becomes an integer, how wide, and at which scale.
+
+Values that must share one scale form a group: a cache, its new rows and the updated cache; a
+state written by one function and read by another; whatever only moves elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch_mlir import ir
+from torch_mlir.dialects import func
+
+from girih.dialects.mfm import (
+    AddOp,
+    AttentionOp,
+    CacheUpdateOp,
+    Conv1dOp,
+    EmbeddingOp,
+    GeluOp,
+    LayerNormOp,
+    LinearOp,
+    ParameterOp,
+    ReshapeOp,
+    SliceOp,
+    TransposeOp,
+)
+from girih.dialects.mfm.base import element, shape
+from girih.passes.base import Compilation
+from girih.passes.calibrate import STATISTICS, argument_key
+
+STATE = "mfm.state"
+MOVES = (ReshapeOp, SliceOp, TransposeOp)
+QUANTIZABLE = (
+    AddOp,
+    AttentionOp,
+    CacheUpdateOp,
+    Conv1dOp,
+    EmbeddingOp,
+    GeluOp,
+    LayerNormOp,
+    LinearOp,
+    *MOVES,
+)
+_HEADROOM = 1.25
+"""Spare range of 16-bit values beyond what calibration saw: they have precision to spare."""
+
+
+@dataclass
+class Group:
+    """Values of one scale. `bits` is the width; `factor` an extra scale per channel, or None.
+
+    real value = integer x scale x factor[channel].
+    """
+
+    maximum: float = 0.0
+    demands: set[int] = field(default_factory=set[int])
+    offers: set[int] = field(default_factory=lambda: {8, 16})
+    members: list[ir.Value] = field(default_factory=list[ir.Value])
+    factor: NDArray[Any] | None = None
+
+    @property
+    def bits(self) -> int:
+        """8 where every consumer takes 8, else 16, as far as the producers can."""
+        wanted = 8 if self.demands == {8} else 16
+        return wanted if wanted in self.offers else min(self.offers)
+
+    @property
+    def scale(self) -> float:
+        """Real value of one unit."""
+        maximum = max(self.maximum, 1e-8)
+        if self.bits == 16:
+            return maximum * _HEADROOM / 32767
+        return maximum / 127
+
+
+class Plan:
+    """Groups of all quantized values of a module."""
+
+    def __init__(self, module: ir.Module, compilation: Compilation, smoothing: float) -> None:
+        self.compilation = compilation
+        self._parent: dict[object, object] = {}
+        self._functions = [op for op in module.body.operations if isinstance(op, func.FuncOp)]
+        values = [value for function in self._functions for value in _values(function)]
+        for function in self._functions:
+            self._tie(function)
+        self._groups: dict[object, Group] = {}
+        for value in values:
+            if element(value) == "f32" and not _is_weight(value):
+                group = self._groups.setdefault(self._find(value), Group())
+                group.members.append(value)
+        for function in self._functions:
+            self._range(function)
+        for group in self._groups.values():
+            for value in group.members:
+                self._constrain(group, value)
+        if smoothing > 0:
+            for group in self._groups.values():
+                self._smooth(group, smoothing)
+
+    def group(self, value: ir.Value) -> Group:
+        """The group of a float value."""
+        return self._groups[self._find(value)]
+
+    def _find(self, key: object) -> object:
+        while self._parent.get(key, key) != key:
+            self._parent[key] = self._parent.get(self._parent[key], self._parent[key])
+            key = self._parent[key]
+        return key
+
+    def _union(self, first: object, second: object) -> None:
+        self._parent[self._find(first)] = self._find(second)
+
+    def _tie(self, function: func.FuncOp) -> None:
+        for index, argument in enumerate(function.entry_block.arguments):
+            state = state_of(function, "arg_attrs", index)
+            if state is not None:
+                self._union(argument, ("state", state))
+        for op in function.entry_block.operations:
+            if isinstance(op, MOVES):
+                if not _is_weight(op.x):
+                    self._union(op.result, op.x)
+            elif isinstance(op, CacheUpdateOp):
+                self._union(op.result, op.cache)
+                self._union(op.rows, op.cache)
+            elif isinstance(op, func.ReturnOp):
+                for index, operand in enumerate(op.operands):
+                    state = state_of(function, "res_attrs", index)
+                    if state is not None:
+                        self._union(operand, ("state", state))
+
+    def _range(self, function: func.FuncOp) -> None:
+        statistics = self.compilation.statistics
+        for index, argument in enumerate(function.entry_block.arguments):
+            key = argument_key(function, index)
+            if key in statistics and self._find(argument) in self._groups:
+                group = self.group(argument)
+                group.maximum = max(group.maximum, float(statistics[key].max()))
+        for op in function.entry_block.operations:
+            if STATISTICS not in op.operation.attributes or _is_weight(op.results[0]):
+                continue
+            key = op.operation.attributes[STATISTICS].value
+            if key in statistics and self._find(op.results[0]) in self._groups:
+                group = self.group(op.results[0])
+                group.maximum = max(group.maximum, float(statistics[key].max()))
+
+    def _constrain(self, group: Group, value: ir.Value) -> None:
+        owner = value.owner
+        if not isinstance(owner, ir.Block):
+            group.offers &= _OFFERS.get(type(owner.opview), {8, 16})
+        for use in value.uses:
+            user = use.owner.operation.opview
+            if isinstance(user, (LinearOp, Conv1dOp, AttentionOp)):
+                group.demands.add(8)
+            elif not isinstance(user, (*MOVES, CacheUpdateOp)):
+                is_state = isinstance(user, func.ReturnOp) and state_of(
+                    user.operation.parent.opview, "res_attrs", use.operand_number
+                )
+                if not is_state:
+                    group.demands.add(16)
+
+    def _smooth(self, group: Group, smoothing: float) -> None:
+        """Balance channels between an activation and the weights that read it.
+
+        SmoothQuant (Xiao et al. 2023): factor = activation^a / weight^(1 - a). Free where the
+        producer rescales per channel anyway.
+        """
+        if len(group.members) != 1 or group.bits != 8:
+            return
+        value = group.members[0]
+        producer = value.owner
+        if isinstance(producer, ir.Block) or not isinstance(producer.opview, (LayerNormOp, GeluOp)):
+            return
+        weights: list[NDArray[Any]] = []
+        for use in value.uses:
+            user = use.owner.operation.opview
+            if not isinstance(user, (LinearOp, Conv1dOp)) or not _only_multiplies(user.weight):
+                return
+            name = user.weight.owner.opview.parameter.value
+            array = self.compilation.parameters[name]
+            channels = shape(value)[-1]
+            weights.append(np.abs(array).reshape(-1, channels).max(axis=0))
+        key = producer.attributes[STATISTICS].value
+        activation = np.maximum(self.compilation.statistics[key], group.maximum * 1e-3)
+        weight = np.maximum(np.max(weights, axis=0), 1e-5)
+        factor = activation**smoothing / weight ** (1 - smoothing)
+        # Rounded to float32 so that activation and weight are scaled by the same number.
+        group.factor = (factor / factor.max()).astype(np.float32).astype(np.float64)
+        group.maximum = float((activation / group.factor).max())
+
+
+_OFFERS: dict[type, set[int]] = {AttentionOp: {8}, EmbeddingOp: {16}}
+
+
+def _values(function: func.FuncOp) -> Iterator[ir.Value]:
+    yield from function.entry_block.arguments
+    for op in function.entry_block.operations:
+        if isinstance(op, QUANTIZABLE):
+            yield op.result
+
+
+def _is_weight(value: ir.Value) -> bool:
+    owner = value.owner
+    return not isinstance(owner, ir.Block) and isinstance(owner.opview, ParameterOp)
+
+
+def _readers(weight: ir.Value) -> list[ir.OpView]:
+    """Operations that read a weight, in any function, under any of its mentions."""
+    name = weight.owner.opview.parameter
+    module = weight.owner.parent.parent
+    return [
+        use.owner.operation.opview
+        for function in module.regions[0].blocks[0].operations
+        for op in function.regions[0].blocks[0].operations
+        if isinstance(op, ParameterOp) and op.parameter == name
+        for use in op.result.uses
+    ]
+
+
+def _only_multiplies(weight: ir.Value) -> bool:
+    """Whether nothing but linear operations reads a weight."""
+    return _is_weight(weight) and all(
+        isinstance(reader, (LinearOp, Conv1dOp)) for reader in _readers(weight)
+    )
+
+
+def is_also_multiplied(table: ir.Value) -> bool:
+    """Whether a lookup table is also the weight of a linear operation (tied embeddings)."""
+    return any(isinstance(reader, LinearOp) for reader in _readers(table))
+
+
+def state_of(function: func.FuncOp, side: str, index: int) -> str | None:
+    """Name of the state that an argument (`arg_attrs`) or result (`res_attrs`) is, or None."""
+    attributes = function.attributes
+    if side not in attributes:
+        return None
+    entry = attributes[side][index]
+    return entry[STATE].value if STATE in entry else None

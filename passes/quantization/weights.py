@@ -1,0 +1,97 @@
+"""Weights as integers, and the integer parameters of each operation."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from girih.dialects.arithmetic import scale_to_multiplier
+from girih.dialects.mfm.activation import (
+    GELU_FRACTION_BITS,
+    GELU_TABLE_STEPS_PER_UNIT,
+)
+from girih.passes.quantization.plan import Group
+
+Array = NDArray[Any]
+
+_LARGEST_BIAS = 2.0**30
+
+
+def channel_factor(group: Group, channels: int) -> Array:
+    """The group's extra scale per channel, ones where it has none."""
+    return np.ones(channels) if group.factor is None else group.factor
+
+
+def quantize_rows(weight: Array, bias: Array | None, input_scale: float) -> tuple[Array, Array]:
+    """Weights (N, K) as int8 with one scale per row: (integers, scales).
+
+    The scale covers the row's largest weight, and is large enough that the bias, in units of
+    input scale x row scale, stays below 2^30.
+    """
+    scale = np.maximum(np.abs(weight).max(axis=1), 1e-12) / 127
+    if bias is not None:
+        scale = np.maximum(scale, np.abs(bias) / (input_scale * _LARGEST_BIAS))
+    integers = np.clip(np.rint(weight / scale[:, None]), -127, 127).astype(np.int8)
+    return integers, scale
+
+
+def linear_parameters(row_scale: Array, bias: Array | None, source: Group, target: Group) -> Array:
+    """(3, N) int32: bias, multiplier, shift of integer_linear and integer_conv1d."""
+    unit = source.scale * row_scale
+    offset = np.zeros(len(unit)) if bias is None else np.rint(bias / unit)
+    factors = unit / (target.scale * channel_factor(target, len(unit)))
+    return np.vstack([offset.astype(np.int32), *multipliers(factors)])
+
+
+def multipliers(factors: Array) -> tuple[Array, Array]:
+    """Multiplier and shift, int32 each, per positive factor below 2^29.
+
+    `scale_to_multiplier` for arrays: a vocabulary has tens of thousands of rows.
+    """
+    mantissa, exponent = np.frexp(factors)
+    multiplier = np.rint(mantissa * 2.0**31).astype(np.int64)
+    carried = multiplier == 1 << 31
+    multiplier[carried] >>= 1
+    shift = 31 - exponent - carried
+    vanished = shift > 62
+    multiplier[vanished], shift[vanished] = 0, 1
+    return multiplier.astype(np.int32), shift.astype(np.int32)
+
+
+def layer_norm_parameters(gamma: Array, beta: Array, target: Group) -> tuple[Array, int]:
+    """(2, C) int32 gamma and beta, and the shift, of integer_layer_norm."""
+    unit = target.scale * channel_factor(target, len(gamma))
+    gamma, beta = gamma / unit, beta / unit
+    # The largest shift at which round(gamma 2^(shift - 16)) and round(beta 2^(shift - 8)) fit.
+    room = min(46 - _log2(np.abs(gamma).max()), 38 - _log2(np.abs(beta).max()))
+    shift = int(np.clip(math.floor(room), 1, 46))
+    values = [np.rint(gamma * 2.0 ** (shift - 16)), np.rint(beta * 2.0 ** (shift - 8))]
+    return np.vstack(values).astype(np.int32), shift
+
+
+def _log2(value: float) -> float:
+    return math.log2(max(value, 1e-30))
+
+
+def gelu_parameters(source: Group, target: Group, channels: int) -> Array:
+    """(2, C) int32: multiplier and shift of integer_gelu's last rescale."""
+    unit = source.scale / (1 << GELU_FRACTION_BITS)
+    return np.vstack(multipliers(unit / (target.scale * channel_factor(target, channels))))
+
+
+def gelu_index(source: Group) -> tuple[int, int]:
+    """Multiplier and shift from integer_gelu's input to its table's index."""
+    return scale_to_multiplier(GELU_TABLE_STEPS_PER_UNIT * source.scale)
+
+
+def add_multipliers(lhs: Group, rhs: Group, target: Group) -> tuple[int, int, int]:
+    """Two multipliers over one shift, the larger with 30 bits."""
+    factors = lhs.scale / target.scale, rhs.scale / target.scale
+    _, shift = scale_to_multiplier(max(factors))
+    # One bit less than a rescale's, so that rounding up never reaches 2^31.
+    shift = max(shift - 1, 1)
+    first, second = (round(factor * 2.0**shift) for factor in factors)
+    return first, second, shift
