@@ -25,7 +25,8 @@ CONVERTERS: dict[str, Converter] = {
     **movement.CONVERTERS,
 }
 
-_REASON = "mfm.fallback"
+FALLBACK = "mfm.fallback"
+"""Attribute: why an operation stayed in torch."""
 _SILENT = ("torch.constant.", "torch.prim.ListConstruct", "torch_c.", "func.", "mfm.")
 
 
@@ -86,7 +87,7 @@ def _convert(op: ir.OpView, converter: Converter, rewriter: Rewriter) -> None:
 
 
 def _keep(op: ir.OpView, reason: str) -> None:
-    op.operation.attributes[_REASON] = ir.StringAttr.get(reason)
+    op.operation.attributes[FALLBACK] = ir.StringAttr.get(reason)
 
 
 def _retype_arguments(block: ir.Block, rewriter: Rewriter) -> None:

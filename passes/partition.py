@@ -1,0 +1,175 @@
+"""Splits each function into what runs on the accelerator and what stays on the host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch_mlir import ir
+from torch_mlir.dialects import func
+
+from girih.dialects import mfm
+from girih.dialects.mfm.base import element
+from girih.passes.base import Compilation
+from girih.passes.convert_torch_to_mfm import FALLBACK
+
+NPU = "mfm.npu"
+HOST = "mfm.host"
+REASON = "mfm.reason"
+
+_ON_ACCELERATOR = (
+    mfm.CacheUpdateOp,
+    mfm.EmbeddingOp,
+    mfm.IntegerAddOp,
+    mfm.IntegerAttentionOp,
+    mfm.IntegerConv1dOp,
+    mfm.IntegerEmbeddingOp,
+    mfm.IntegerGeluOp,
+    mfm.IntegerLayerNormOp,
+    mfm.IntegerLinearOp,
+    mfm.RescaleOp,
+    mfm.ReshapeOp,
+    mfm.SliceOp,
+)
+_INTEGERS = ("i8", "i16", "i32")
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Outline maximal groups of operations by where they run.
+
+    ```
+    func @f(%x) { %0 = host_op(%x)  %1 = npu_op(%0)  return %1 }
+    -->
+    func @f(%x) { %0 = call @f.host0(%x)  %1 = call @f.npu1(%0)  return %1 }
+    func @f.host0(%x) attributes {mfm.host} ...
+    func @f.npu1(%0) attributes {mfm.npu} ...
+    ```
+    Each host operation carries in `mfm.reason` why it is not on the accelerator. Weights are
+    mentioned anew in each group that reads them.
+    """
+
+    name: ClassVar[str] = "partition"
+
+    def run(self, module: ir.Module, compilation: Compilation) -> None:
+        """Rewrite every function of the module."""
+        for function in list(module.body.operations):
+            if isinstance(function, func.FuncOp):
+                _partition(function, module)
+
+
+def host_reason(op: ir.OpView) -> str | None:
+    """Why an operation must run on the host; None where it runs on the accelerator."""
+    if FALLBACK in op.operation.attributes:
+        return op.operation.attributes[FALLBACK].value
+    if isinstance(op, mfm.QuantizeOp | mfm.DequantizeOp):
+        return "a seam between float and integer"
+    kind = element(op.results[0]) if len(op.results) == 1 and _is_tensor(op.results[0]) else ""
+    if isinstance(op, mfm.TransposeOp):
+        return "a transposition is not a block transfer"
+    if kind.startswith("f"):
+        return "computes in float"
+    if isinstance(op, _ON_ACCELERATOR) and kind in _INTEGERS:
+        return None
+    if isinstance(op, mfm.Operation):
+        return f"works on {kind}, which the accelerator does not compute with"
+    return f"{op.operation.name} has no mfm form"
+
+
+def _is_tensor(value: ir.Value) -> bool:
+    return isinstance(value.type, ir.RankedTensorType)
+
+
+def _partition(function: func.FuncOp, module: ir.Module) -> None:
+    block = function.entry_block
+    depths: dict[ir.Value, int] = {}
+    segments: dict[int, list[ir.OpView]] = {}
+    for op in block.operations:
+        if isinstance(op, mfm.ParameterOp | func.ReturnOp):
+            continue
+        reason = host_reason(op)
+        if reason is not None:
+            op.operation.attributes[REASON] = ir.StringAttr.get(reason)
+        # Even depths run on the host, odd ones on the accelerator; an operation runs as early as
+        # its operands allow, so the segments in order of depth respect every dependence.
+        parity = 1 if reason is None else 0
+        depth = max((depths.get(operand, 0) for operand in op.operands), default=0)
+        depth += depth % 2 != parity
+        for result in op.results:
+            depths[result] = depth
+        segments.setdefault(depth, []).append(op)
+    returned = block.operations[len(block.operations) - 1]
+    for depth in sorted(segments):
+        with ir.InsertionPoint(returned), function.location:
+            _outline(function, module, depth, segments[depth])
+
+
+def _outline(
+    function: func.FuncOp, module: ir.Module, depth: int, operations: list[ir.OpView]
+) -> None:
+    inside = {result for op in operations for result in op.results}
+    inputs = list(
+        dict.fromkeys(
+            operand
+            for op in operations
+            for operand in op.operands
+            if operand not in inside and not _is_weight(operand)
+        )
+    )
+    members = {op.operation for op in operations}
+    outputs = [
+        result
+        for op in operations
+        for result in op.results
+        if any(use.owner.operation not in members for use in result.uses)
+    ]
+    kind = "npu" if depth % 2 else "host"
+    name = f"{function.name.value}.{kind}{depth}"
+    types = [value.type for value in inputs], [value.type for value in outputs]
+    with ir.InsertionPoint(module.body):
+        outlined = func.FuncOp(name, types)
+    outlined.attributes[NPU if depth % 2 else HOST] = ir.UnitAttr.get()
+    outlined.attributes["arg_attrs"] = ir.ArrayAttr.get(
+        [_argument_attributes(function, value) for value in inputs]
+    )
+    outlined.attributes["res_attrs"] = ir.ArrayAttr.get(
+        [_result_attributes(function, value) for value in outputs]
+    )
+    body = outlined.add_entry_block()
+    call = func.CallOp(types[1], name, inputs)
+    mapping = dict(zip(inputs, body.arguments, strict=True))
+    with ir.InsertionPoint(body):
+        for op in operations:
+            for operand in op.operands:
+                if operand not in mapping and _is_weight(operand):
+                    mapping[operand] = operand.owner.clone().results[0]
+            copy = op.operation.clone()
+            for index, operand in enumerate(op.operands):
+                copy.operands[index] = mapping[operand]
+            mapping.update(zip(op.results, copy.results, strict=True))
+        func.ReturnOp([mapping[value] for value in outputs])
+    for old, new in zip(outputs, call.results, strict=True):
+        for use in list(old.uses):
+            if use.owner.operation not in members:
+                use.owner.operation.operands[use.operand_number] = new
+    for op in reversed(operations):
+        op.operation.erase()
+
+
+def _is_weight(value: ir.Value) -> bool:
+    owner = value.owner
+    return not isinstance(owner, ir.Block) and isinstance(owner.opview, mfm.ParameterOp)
+
+
+def _argument_attributes(function: func.FuncOp, value: ir.Value) -> ir.DictAttr:
+    arguments = list(function.entry_block.arguments)
+    if value in arguments and "arg_attrs" in function.attributes:
+        return function.attributes["arg_attrs"][arguments.index(value)]
+    return ir.DictAttr.get({})
+
+
+def _result_attributes(function: func.FuncOp, value: ir.Value) -> ir.DictAttr:
+    for use in value.uses:
+        if isinstance(use.owner, func.ReturnOp) and "res_attrs" in function.attributes:
+            return function.attributes["res_attrs"][use.operand_number]
+    return ir.DictAttr.get({})
