@@ -7,6 +7,7 @@ from torch_mlir.dialects import torch as torch_dialect
 from torch_mlir.passmanager import PassManager
 
 from girih.dialects.mfm import Mfm
+from girih.dialects.npu import Npu
 
 
 def create_context() -> ir.Context:
@@ -24,4 +25,5 @@ def create_context() -> ir.Context:
         empty = ir.Module.create()
         PassManager.parse("builtin.module(torch-func-backend-type-conversion)").run(empty.operation)
         Mfm.load()
+        Npu.load()
     return context

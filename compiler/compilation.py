@@ -1,0 +1,249 @@
+"""`girih.compile`: from PyTorch modules to a program that two devices run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch_mlir import ir
+from torch_mlir.dialects import func
+
+from girih.compiler.codegen import generate
+from girih.compiler.context import create_context
+from girih.compiler.importing import Importer, export
+from girih.compiler.iree import compile_to_vmfb
+from girih.compiler.pipeline import (
+    Dump,
+    accelerator_passes,
+    copy_module,
+    graph_passes,
+    host_passes,
+    run_passes,
+    to_bytecode,
+)
+from girih.compiler.program import CompiledProgram
+from girih.compiler.recipe import Recipe
+from girih.compiler.schedule import describe_entry
+from girih.passes.base import Compilation
+from girih.passes.partition import HOST, NPU, Partition
+from girih.passes.quantization.plan import STATE
+from girih.runtime.errors import CompilationError
+from girih.runtime.executable import Executable
+from girih.runtime.target import Target
+
+Module = torch.nn.Module | ExportedProgram
+Inputs = Sequence[Tensor]
+Calibration = Sequence[Sequence[Any]] | Mapping[str, Sequence[Sequence[Any]]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry point with states: tensors that stay on the device from call to call.
+
+    `reads` maps argument positions, and `writes` result positions, to state names. Entries that
+    mention the same name share the tensor. ``(module, inputs)`` is an entry without states.
+    """
+
+    module: Module
+    inputs: Inputs
+    reads: Mapping[int, str] = field(default_factory=dict[int, str])
+    writes: Mapping[int, str] = field(default_factory=dict[int, str])
+
+
+def compile(  # noqa: A001
+    module: Module | Mapping[str, Entry | tuple[Module, Inputs]],
+    example_inputs: Inputs | None = None,
+    *,
+    target: str | Path | Target = "edge",
+    recipe: str | Path | Recipe = "w8a8",
+    calibration: Calibration | None = None,
+    dump_ir: str | Path | None = None,
+    progress: Callable[[str], None] = lambda stage: None,
+) -> CompiledProgram:
+    """Compile a module, or several entry points that share weights, for the host and a target.
+
+    Args:
+        module: a module (with `example_inputs`), or a mapping from entry names to ``(module,
+            inputs)`` or `Entry`. One module becomes the entry ``main``.
+        example_inputs: tensors whose shapes and dtypes the program will have.
+        target: a preset's name, a YAML file, or a `Target`.
+        recipe: ``w8a8``, ``float``, a YAML file, or a `Recipe`.
+        calibration: input tuples, by entry where there are several, from which ranges are taken;
+            the example inputs where none are given.
+        dump_ir: a folder for the IR after every pass.
+        progress: called with the name of each stage.
+
+    Raises:
+        GirihError: the module, the target, the recipe or an example can not be used; nothing is
+            left half-done.
+    """
+    entries = _entries(module, example_inputs)
+    target, recipe = Target.load(target), Recipe.load(recipe)
+    context = create_context()
+    with context, ir.Location.unknown():
+        graph = ir.Module.create()
+        importer = Importer(graph)
+        for name, entry in entries.items():
+            progress(f"import {name}")
+            importer.import_entry(name, export(entry.module, entry.inputs))
+            _mark_states(graph, name, entry)
+        compilation = Compilation(importer.parameters, target, _examples(entries, calibration))
+        dump = Dump(None if dump_ir is None else Path(dump_ir))
+        dump(graph, "import")
+        run_passes(graph, graph_passes(recipe), compilation, dump, progress)
+
+        parts = copy_module(graph)
+        run_passes(parts, [Partition()], compilation, dump, progress)
+        accelerator = _only(parts, NPU)
+        run_passes(accelerator, accelerator_passes(), compilation, dump, progress)
+        kernels, dram_bytes = generate(accelerator, target)
+
+        host = copy_module(graph)
+        _append(host, _only(parts, HOST))
+        run_passes(host, host_passes(), compilation, dump, progress)
+        progress("iree-compile")
+        vmfb, processor = compile_to_vmfb(host)
+
+        executable = Executable(
+            entries={name: describe_entry(graph, parts, name) for name in entries},
+            parameters=_used_parameters(graph, compilation.parameters),
+            vmfb=vmfb,
+            module=to_bytecode(graph),
+            recipe=recipe.name,
+            target=target,
+            kernels=kernels,
+            dram_bytes=dram_bytes,
+            processor=processor,
+        )
+    return CompiledProgram(executable)
+
+
+def _entries(
+    module: Module | Mapping[str, Entry | tuple[Module, Inputs]], example_inputs: Inputs | None
+) -> dict[str, Entry]:
+    if not isinstance(module, Mapping):
+        if example_inputs is None:
+            raise CompilationError("compile needs example_inputs, a tuple of tensors")
+        return {"main": _entry("main", Entry(module, example_inputs))}
+    if example_inputs is not None:
+        raise CompilationError("with several entries, each brings its own example inputs")
+    if not module:
+        raise CompilationError("found no entry point to compile")
+    return {
+        name: _entry(name, entry if isinstance(entry, Entry) else Entry(*entry))
+        for name, entry in module.items()
+    }
+
+
+def _entry(name: str, entry: Entry) -> Entry:
+    inputs = (entry.inputs,) if isinstance(entry.inputs, Tensor) else tuple(entry.inputs)
+    if not name.isidentifier():
+        raise CompilationError(f"entry name {name!r} is not an identifier")
+    if not isinstance(entry.module, torch.nn.Module | ExportedProgram):
+        raise CompilationError(
+            f"entry {name!r} is a {type(entry.module).__name__}, expected a torch.nn.Module or a "
+            "torch.export.ExportedProgram"
+        )
+    for index, value in enumerate(inputs):
+        if not isinstance(value, Tensor):
+            raise CompilationError(
+                f"example input {index} of entry {name!r} is a {type(value).__name__}, "
+                "expected a torch.Tensor"
+            )
+    return Entry(entry.module, inputs, entry.reads, entry.writes)
+
+
+def _examples(
+    entries: Mapping[str, Entry], calibration: Calibration | None
+) -> dict[str, list[list[NDArray[Any]]]]:
+    if calibration is None:
+        calibration = {}
+    if not isinstance(calibration, Mapping):
+        if len(entries) != 1:
+            raise CompilationError("with several entries, calibration is a mapping by entry")
+        calibration = {next(iter(entries)): calibration}
+    unknown = set(calibration) - set(entries)
+    if unknown:
+        raise CompilationError(
+            f"calibration names {', '.join(sorted(unknown))}, expected {', '.join(entries)}"
+        )
+    examples: dict[str, list[list[NDArray[Any]]]] = {}
+    for name, entry in entries.items():
+        tuples = calibration.get(name) or [entry.inputs]
+        examples[name] = [_example(name, entry, values) for values in tuples]
+    return examples
+
+
+def _example(name: str, entry: Entry, values: Sequence[Any]) -> list[NDArray[Any]]:
+    if isinstance(values, Tensor | np.ndarray):
+        values = (values,)
+    arrays = [
+        value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value)
+        for value in values
+    ]
+    found = [tuple(array.shape) for array in arrays]
+    expected = [tuple(value.shape) for value in entry.inputs]
+    if found != expected:
+        raise CompilationError(
+            f"calibration of entry {name!r} has shapes {found}, expected {expected}"
+        )
+    return arrays
+
+
+def _functions(module: ir.Module) -> list[func.FuncOp]:
+    return [op for op in module.body.operations if isinstance(op, func.FuncOp)]
+
+
+def _mark_states(module: ir.Module, name: str, entry: Entry) -> None:
+    function = next(f for f in _functions(module) if f.name.value == name)
+    counts = len(function.type.inputs), len(function.type.results)
+    for side, states, count in zip(
+        ("arg_attrs", "res_attrs"), (entry.reads, entry.writes), counts, strict=True
+    ):
+        beyond = [index for index in states if not 0 <= index < count]
+        if beyond:
+            raise CompilationError(
+                f"entry {name!r} has {count} {'arguments' if side == 'arg_attrs' else 'results'}, "
+                f"but number {beyond[0]} is named a state"
+            )
+        function.attributes[side] = ir.ArrayAttr.get(
+            [
+                ir.DictAttr.get(
+                    {STATE: ir.StringAttr.get(states[index])} if index in states else {}
+                )
+                for index in range(count)
+            ]
+        )
+
+
+def _only(module: ir.Module, mark: str) -> ir.Module:
+    """A copy of the module with the functions of one mark alone."""
+    copy = copy_module(module)
+    for function in _functions(copy):
+        if mark not in function.attributes:
+            function.operation.erase()
+    return copy
+
+
+def _append(module: ir.Module, others: ir.Module) -> None:
+    for function in _functions(others):
+        module.body.append(function.operation.clone())
+
+
+def _used_parameters(
+    graph: ir.Module, parameters: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    names = {
+        op.operation.attributes["parameter"].value
+        for function in _functions(graph)
+        for op in function.entry_block.operations
+        if op.operation.name == "mfm.parameter"
+    }
+    return {name: parameters[name] for name in sorted(names)}

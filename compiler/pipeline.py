@@ -1,0 +1,116 @@
+"""The whole pipeline, readable in one place: which passes run, in which order, and why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+
+from torch_mlir import ir
+
+from girih.compiler.recipe import Recipe
+from girih.passes.allocate import Allocate
+from girih.passes.base import Compilation, Pass
+from girih.passes.calibrate import Calibrate
+from girih.passes.convert_mfm_to_linalg import ConvertMfmToLinalg
+from girih.passes.convert_torch_to_mfm import ConvertTorchToMfm
+from girih.passes.fold_attention_scale import FoldAttentionScale
+from girih.passes.fold_constants import FoldConstants
+from girih.passes.lower_torch_fallback import LowerTorchFallback
+from girih.passes.partition import Partition
+from girih.passes.quantize import Quantize
+from girih.passes.simplify import Simplify
+from girih.passes.synchronize import Synchronize
+from girih.passes.tile import Tile
+from girih.runtime.errors import CompilationError
+
+
+def graph_passes(recipe: Recipe) -> list[Pass]:
+    """From torch to the quantized graph: what every backend starts from."""
+    passes: list[Pass] = [
+        ConvertTorchToMfm(),  # a closed set of operations, or torch with a reason
+        FoldConstants(),  # position tables and the like become weights before anyone counts them
+        Simplify(),  # transposes meet and cancel once nothing constant stands between them
+        FoldAttentionScale(),  # a factor on the queries costs nothing inside the score's rescale
+    ]
+    if recipe.quantized:
+        passes += [
+            Calibrate(),  # last look at float values
+            Quantize(smoothing=recipe.smoothing),  # from here on a program is integers
+        ]
+    return passes
+
+
+def host_passes() -> list[Pass]:
+    """From the graph to what IREE compiles."""
+    return [
+        ConvertMfmToLinalg(),
+        LowerTorchFallback(),  # after ours: its passes want to see builtin tensors at the seams
+    ]
+
+
+def accelerator_passes() -> list[Pass]:
+    """From accelerator segments to scheduled machine code."""
+    return [
+        Tile(),  # explicit buffers and transfers; the only pass that chooses sizes
+        Allocate(),  # addresses, before waits: reuse of memory makes dependences of its own
+        Synchronize(),
+    ]
+
+
+@dataclass
+class Dump:
+    """Writes the module after every pass to numbered files, weights elided."""
+
+    folder: Path | None = None
+    count: int = field(default=0)
+
+    def __call__(self, module: ir.Module, name: str) -> None:
+        """Write the next file, where a folder was given."""
+        if self.folder is None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = module.operation.get_asm(
+            large_elements_limit=16, large_resource_limit=16, enable_debug_info=False
+        )
+        (self.folder / f"{self.count:02d}-{name}.mlir").write_text(text)
+        self.count += 1
+
+
+def run_passes(
+    module: ir.Module,
+    passes: Sequence[Pass],
+    compilation: Compilation,
+    dump: Dump | None = None,
+    progress: Callable[[str], None] = lambda name: None,
+) -> None:
+    """Run passes in order, verifying after each; turn MLIR's errors into `CompilationError`."""
+    for each in passes:
+        progress(each.name)
+        try:
+            each.run(module, compilation)
+            module.operation.verify()
+        except ir.MLIRError as error:
+            raise CompilationError(f"{each.name}: {_explain(error)}") from error
+        if dump is not None:
+            dump(module, each.name)
+
+
+def copy_module(module: ir.Module) -> ir.Module:
+    """An independent copy of a module, locations included."""
+    return ir.Module.parse(to_bytecode(module), module.context)
+
+
+def to_bytecode(module: ir.Module) -> bytes:
+    """The module as MLIR bytecode."""
+    buffer = BytesIO()
+    module.operation.write_bytecode(buffer)
+    return buffer.getvalue()
+
+
+def _explain(error: ir.MLIRError) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if "error:" in line]
+    text = "; ".join(lines) if lines else str(error)
+    return re.sub(r"\s+", " ", text)

@@ -1,0 +1,41 @@
+"""Block transfers between external memory and the scratchpad."""
+
+from typing import Any
+
+from torch_mlir.dialects import ext
+
+from girih.dialects.npu.base import Array, Instruction
+
+
+class DmaInOp(Instruction, name="dma_in"):
+    """Copy rows x columns bytes from DRAM to the scratchpad.
+
+    `index` is an int32 in DRAM, read at run time: the source moves by index x immediate 0, and
+    0 <= index < immediate 1 or the program is refused.
+    """
+
+    source: ext.Operand[Any]
+    target: ext.Operand[Any]
+    index: ext.Operand[Any] | None = None
+
+    ENGINE = "dma_in"
+    SPACES = (("dram",), ("scratchpad",), ("dram",))
+    WRITES = (1,)
+
+    def reference(self, *tiles: Array) -> Array:
+        return tiles[0]
+
+
+class DmaOutOp(Instruction, name="dma_out"):
+    """Copy rows x columns bytes from the scratchpad to DRAM; an `index` moves the target."""
+
+    source: ext.Operand[Any]
+    target: ext.Operand[Any]
+    index: ext.Operand[Any] | None = None
+
+    ENGINE = "dma_out"
+    SPACES = (("scratchpad",), ("dram",), ("dram",))
+    WRITES = (1,)
+
+    def reference(self, *tiles: Array) -> Array:
+        return tiles[0]

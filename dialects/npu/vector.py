@@ -1,0 +1,182 @@
+"""The vector engine: rescaling, nonlinear functions and the parts of an integer softmax."""
+
+from typing import Any
+
+import numpy as np
+from torch_mlir.dialects import ext
+
+from girih.dialects import arithmetic
+from girih.dialects.mfm.activation import GELU_FRACTION_BITS, GELU_TABLE_ENTRIES
+from girih.dialects.npu.base import Array, Instruction, dtype, flag
+
+SCALAR, PER_ROW = 1, 2
+ACCUMULATE, MASKED, CAUSAL = 1, 2, 4
+
+_ON_CHIP = ("scratchpad", "accumulator")
+_SCRATCHPAD = ("scratchpad",)
+
+
+class FillOp(Instruction, name="fill"):
+    """Set rows x columns elements to immediate 0."""
+
+    target: ext.Operand[Any]
+
+    ENGINE = "vector"
+    SPACES = (_SCRATCHPAD,)
+    WRITES = (0,)
+
+    def reference(self, *tiles: Array) -> Array:
+        return np.full_like(tiles[0], self.immediates[0])
+
+
+class RescaleOp(Instruction, name="rescale"):
+    """``rescale(source + bias, multiplier, shift)`` to the target's dtype.
+
+    parameters: planar (3 x columns) i32; per row (rows x 3) i32 with flag 2; absent with flag 1,
+    when bias, multiplier and shift are immediates 0 to 2.
+    """
+
+    source: ext.Operand[Any]
+    target: ext.Operand[Any]
+    parameters: ext.Operand[Any] | None = None
+
+    ENGINE = "vector"
+    SPACES = (_ON_CHIP, _SCRATCHPAD, _SCRATCHPAD)
+    WRITES = (1,)
+
+    def reference(self, *tiles: Array) -> Array:
+        if flag(self, SCALAR):
+            bias, multiplier, shift = list(self.immediates)[:3]
+        elif flag(self, PER_ROW):
+            bias, multiplier, shift = (column[:, None] for column in tiles[2].T)
+        else:
+            bias, multiplier, shift = tiles[2]
+        total = (tiles[0].astype(np.int64) + bias).astype(np.int32)
+        return arithmetic.rescale(total, multiplier, shift, dtype(self.target))
+
+
+class AddOp(Instruction, name="add"):
+    """integer_add: multipliers and shift are immediates 0 to 2."""
+
+    lhs: ext.Operand[Any]
+    rhs: ext.Operand[Any]
+    target: ext.Operand[Any]
+
+    ENGINE = "vector"
+    SPACES = (_SCRATCHPAD, _SCRATCHPAD, _SCRATCHPAD)
+    WRITES = (2,)
+
+    def reference(self, *tiles: Array) -> Array:
+        first, second, shift = list(self.immediates)[:3]
+        total = tiles[0].astype(np.int64) * first + tiles[1].astype(np.int64) * second
+        return arithmetic.saturate((total + arithmetic.half(shift)) >> shift, dtype(self.target))
+
+
+class GeluOp(Instruction, name="gelu"):
+    """integer_gelu: index multiplier and shift are immediates 0 and 1."""
+
+    source: ext.Operand[Any]
+    target: ext.Operand[Any]
+    parameters: ext.Operand[Any]
+    table: ext.Operand[Any]
+
+    ENGINE = "vector"
+    SPACES = (_SCRATCHPAD,) * 4
+    WRITES = (1,)
+
+    def reference(self, *tiles: Array) -> Array:
+        source, _, (multiplier, shift), table = tiles
+        wide = source.astype(np.int64)
+        index_multiplier, index_shift = list(self.immediates)[:2]
+        scaled = np.abs(wide) * index_multiplier + arithmetic.half(index_shift)
+        index = np.minimum(scaled >> index_shift, GELU_TABLE_ENTRIES - 1)
+        value = (np.maximum(wide, 0) << GELU_FRACTION_BITS) + table.reshape(-1)[index]
+        return arithmetic.rescale(value, multiplier, shift, dtype(self.target))
+
+
+class LayerNormOp(Instruction, name="layer_norm"):
+    """integer_layer_norm per row: epsilon and shift are immediates 0 and 1."""
+
+    source: ext.Operand[Any]
+    target: ext.Operand[Any]
+    parameters: ext.Operand[Any]
+
+    ENGINE = "vector"
+    SPACES = (_SCRATCHPAD,) * 3
+    WRITES = (1,)
+
+    def reference(self, *tiles: Array) -> Array:
+        x, (gamma, beta) = tiles[0].astype(np.int64), tiles[2].astype(np.int64)
+        epsilon, shift = list(self.immediates)[:2]
+        return arithmetic.layer_norm(x, gamma, beta, epsilon, shift, dtype(self.target))
+
+
+class ScoresOp(Instruction, name="scores"):
+    """Attention scores to the log2 domain, hidden keys to -32768, and the rows' running maximum.
+
+    Immediates: multiplier, shift, the tile's first query (causal offset included), first key.
+    """
+
+    source: ext.Operand[Any]
+    target: ext.Operand[Any]
+    maximum: ext.Operand[Any]
+    mask: ext.Operand[Any] | None = None
+
+    ENGINE = "vector"
+    SPACES = (("accumulator",), _SCRATCHPAD, _SCRATCHPAD, _SCRATCHPAD)
+    WRITES = (1, 2)
+
+    def reads(self, index: int) -> bool:
+        return index in (0, 3) or (index == 2 and flag(self, ACCUMULATE))
+
+    def reference(self, *tiles: Array) -> tuple[Array, Array]:
+        multiplier, shift, query, key = list(self.immediates)[:4]
+        scores = arithmetic.rescale(tiles[0], multiplier, shift, np.int16)
+        hidden = np.zeros(scores.shape, np.bool_)
+        if flag(self, MASKED):
+            hidden |= tiles[3] == 0
+        if flag(self, CAUSAL):
+            rows, columns = np.indices(scores.shape)
+            hidden |= key + columns > query + rows
+        scores[hidden] = arithmetic.SCORE_HIDDEN
+        top = scores.max(axis=1, keepdims=True)
+        return scores, np.maximum(top, tiles[2]) if flag(self, ACCUMULATE) else top
+
+
+class ExponentialOp(Instruction, name="exponential"):
+    """Softmax numerators below the row's maximum as u8, and the rows' running sum."""
+
+    source: ext.Operand[Any]
+    target: ext.Operand[Any]
+    maximum: ext.Operand[Any]
+    total: ext.Operand[Any]
+
+    ENGINE = "vector"
+    SPACES = (_SCRATCHPAD,) * 4
+    WRITES = (1, 3)
+
+    def reads(self, index: int) -> bool:
+        return index in (0, 2) or (index == 3 and flag(self, ACCUMULATE))
+
+    def reference(self, *tiles: Array) -> tuple[Array, Array]:
+        scores, maximum = tiles[0].astype(np.int32), tiles[2].astype(np.int32)
+        weights = arithmetic.exponential(maximum - scores)
+        weights[scores == arithmetic.SCORE_HIDDEN] = 0
+        total = weights.sum(axis=1, keepdims=True, dtype=np.int32)
+        return weights, total + tiles[3] if flag(self, ACCUMULATE) else total
+
+
+class NormalizeOp(Instruction, name="normalize"):
+    """Weighted sums over their rows' totals: multiplier and shift are immediates 0 and 1."""
+
+    source: ext.Operand[Any]
+    target: ext.Operand[Any]
+    total: ext.Operand[Any]
+
+    ENGINE = "vector"
+    SPACES = (("accumulator",), _SCRATCHPAD, _SCRATCHPAD)
+    WRITES = (1,)
+
+    def reference(self, *tiles: Array) -> Array:
+        multiplier, shift = list(self.immediates)[:2]
+        return arithmetic.normalize(tiles[0], tiles[2], multiplier, shift)

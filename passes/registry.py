@@ -1,0 +1,35 @@
+"""Every pass by its name: what `girih-opt` offers."""
+
+from __future__ import annotations
+
+from girih.passes.allocate import Allocate
+from girih.passes.base import Pass
+from girih.passes.calibrate import Calibrate
+from girih.passes.convert_mfm_to_linalg import ConvertMfmToLinalg
+from girih.passes.convert_torch_to_mfm import ConvertTorchToMfm
+from girih.passes.fold_attention_scale import FoldAttentionScale
+from girih.passes.fold_constants import FoldConstants
+from girih.passes.lower_torch_fallback import LowerTorchFallback
+from girih.passes.partition import Partition
+from girih.passes.quantize import Quantize
+from girih.passes.simplify import Simplify
+from girih.passes.synchronize import Synchronize
+from girih.passes.tile import Tile
+
+PASSES: dict[str, type[Pass]] = {
+    each.name: each
+    for each in (
+        ConvertTorchToMfm,
+        FoldConstants,
+        Simplify,
+        FoldAttentionScale,
+        Calibrate,
+        Quantize,
+        Partition,
+        ConvertMfmToLinalg,
+        LowerTorchFallback,
+        Tile,
+        Allocate,
+        Synchronize,
+    )
+}

@@ -1,0 +1,356 @@
+"""integer_linear and integer_conv1d, with what follows them on chip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from girih.dialects import mfm, npu
+from girih.dialects.mfm.base import element, shape
+from girih.dialects.npu.matrix import ACCUMULATE, B_TRANSPOSED, OUTPUT_STATIONARY
+from girih.passes.tiling.cost import Product, ProductTiles, choose_product, smallest_product_bytes
+from girih.passes.tiling.emitter import Affine, Buffer, Tile
+from girih.passes.tiling.layer import LayerTiler, rows_and_columns
+
+_BYTES = {"i8": 1, "i16": 2, "i32": 4}
+
+
+@dataclass
+class _Buffers:
+    """On-chip buffers of one product."""
+
+    inputs: Buffer
+    weights: Buffer
+    parameters: Buffer
+    sums: Buffer
+    outputs: Buffer
+    rescaled: Buffer | None = None
+    activated: Buffer | None = None
+    activation_parameters: Buffer | None = None
+    table: Buffer | None = None
+    residual: Buffer | None = None
+
+
+class ProductTiler:
+    """Emits ``[gelu] [add] rescale(x @ weight.T)`` tile by tile.
+
+    The inner loop streams one operand past the other; loads of the next tile overlap the product
+    of this one because every streamed buffer has two slots.
+    """
+
+    def __init__(
+        self,
+        tiler: LayerTiler,
+        op: mfm.IntegerLinearOp | mfm.IntegerConv1dOp,
+        gelu: mfm.IntegerGeluOp | None,
+        add: mfm.IntegerAddOp | None,
+    ) -> None:
+        self.tiler, self.emitter = tiler, tiler.emitter
+        self.op, self.gelu, self.add = op, gelu, add
+        last = add or gelu or op
+        self.result = last.result
+        self.output_element = element(self.result)
+        self.columns, self.depth = shape(op.weight)
+        self.batches, self.rows = 1, rows_and_columns(op.result)[0]
+        self.window: tuple[int, int, int] | None = None
+        if isinstance(op, mfm.IntegerConv1dOp):
+            self.batches, self.rows = shape(op.result)[:2]
+            self.window = (op.stride.value, op.kernel.value, shape(op.x)[2])
+        self.other = None
+        if add is not None:
+            inner = (gelu or op).result
+            self.other = add.rhs if tiler.same(add.lhs, inner) else add.lhs
+        self.what = self._describe()
+        tiles = choose_product(self.what, tiler.target)
+        if tiles is None:
+            tiler.too_small(*smallest_product_bytes(self.what))
+        self.tiles: ProductTiles = tiles
+
+    def _describe(self) -> Product:
+        residual = _BYTES[element(self.other)] if self.other is not None else 0
+        return Product(
+            rows=self.rows,
+            columns=self.columns,
+            depth=self.depth,
+            output_bytes=_BYTES[self.output_element],
+            window=self.window,
+            activation=self.gelu is not None,
+            residual_bytes=residual,
+        )
+
+    def emit(self) -> None:
+        """Emit the whole layer."""
+        buffers = self._allocate()
+        if self.gelu is not None and buffers.table is not None:
+            table = self.tiler.dram(self.gelu.table)
+            self.emitter.load(table.at(pitch=4096), buffers.table.at(), 1, 4096)
+        for batch in range(self.batches):
+            self._emit_batch(batch, buffers)
+
+    def _allocate(self) -> _Buffers:
+        emitter, tiles, what = self.emitter, self.tiles, self.what
+        input_slots, weight_slots = tiles.slots(what)
+        outputs = 2 if tiles.rows * tiles.columns < self.rows * self.columns else 1
+        several = 1 + (tiles.columns < self.columns)
+        if self.window is None:
+            inputs = emitter.scratchpad("i8", tiles.rows, tiles.depth, input_slots)
+        else:
+            stride, kernel, channels = self.window
+            inputs = emitter.scratchpad(
+                "i8", (tiles.rows - 1) * stride + kernel, channels, input_slots
+            )
+        buffers = _Buffers(
+            inputs=inputs,
+            weights=emitter.scratchpad("i8", tiles.columns, tiles.depth, weight_slots),
+            parameters=emitter.scratchpad("i32", 3, tiles.columns, several),
+            sums=emitter.accumulator(tiles.rows, tiles.columns, outputs),
+            outputs=emitter.scratchpad(self.output_element, tiles.rows, tiles.columns, outputs),
+        )
+        if self.gelu is not None:
+            buffers.rescaled = emitter.scratchpad("i16", tiles.rows, tiles.columns)
+            buffers.activation_parameters = emitter.scratchpad("i32", 2, tiles.columns, several)
+            buffers.table = emitter.scratchpad("i32", 1, 1024)
+        if self.other is not None:
+            inner = element((self.gelu or self.op).result)
+            buffers.activated = emitter.scratchpad(inner, tiles.rows, tiles.columns)
+            buffers.residual = emitter.scratchpad(
+                element(self.other), tiles.rows, tiles.columns, outputs
+            )
+        return buffers
+
+    def _emit_batch(self, batch: int, buffers: _Buffers) -> None:
+        tiles, emitter = self.tiles, self.emitter
+        row_tiles = -(-self.rows // tiles.rows)
+        column_tiles = -(-self.columns // tiles.columns)
+        peel = self.window is not None and self.op.padding.value > 0
+
+        def inner_rows(column: Tile) -> None:
+            self._load_columns(column, column.number + batch * column_tiles, buffers)
+
+            def body(row: Tile) -> None:
+                order = column.number * row_tiles + row.number + batch * row_tiles * column_tiles
+                if not self._split:
+                    self._load_rows(row, order, batch, buffers)
+                elif self.window is not None:
+                    self._load_rows(row, order, batch, buffers)
+                column_slot = column.number + batch * column_tiles
+                self._emit_tile(row, column, order, order, column_slot, batch, buffers)
+
+            emitter.tiles(self.rows, tiles.rows, body, peel_first=peel)
+
+        def inner_columns(row: Tile) -> None:
+            row_slot = row.number + batch * row_tiles
+            self._load_rows(row, row_slot, batch, buffers)
+
+            def body(column: Tile) -> None:
+                order = row.number * column_tiles + column.number
+                order = order + batch * row_tiles * column_tiles
+                self._load_columns(column, order, buffers)
+                self._emit_tile(row, column, order, row_slot, order, batch, buffers)
+
+            emitter.tiles(self.columns, tiles.columns, body)
+
+        if tiles.outer == "weights":
+            emitter.tiles(self.columns, tiles.columns, inner_rows)
+        else:
+            emitter.tiles(self.rows, tiles.rows, inner_columns, peel_first=peel)
+
+    @property
+    def _split(self) -> bool:
+        return self.tiles.depth < self.depth
+
+    def _load_columns(self, column: Tile, slot: Affine, buffers: _Buffers) -> None:
+        emitter, depth = self.emitter, self.depth
+        if not self._split:
+            source = self.tiler.dram(self.op.weight)
+            emitter.load(
+                source.at(column.start * depth, depth),
+                buffers.weights.at(pitch=depth, slot=slot),
+                column.size,
+                depth,
+            )
+        self._load_planar(self.op.parameters, buffers.parameters, 3, column, slot)
+        if self.gelu is not None and buffers.activation_parameters is not None:
+            self._load_planar(self.gelu.parameters, buffers.activation_parameters, 2, column, slot)
+
+    def _load_planar(
+        self, value: object, target: Buffer, planes: int, column: Tile, slot: Affine
+    ) -> None:
+        self.emitter.load(
+            self.tiler.dram(value).at(column.start * 4, 4 * self.columns),
+            target.at(slot=slot),
+            planes,
+            4 * column.size,
+        )
+
+    def _load_rows(self, row: Tile, slot: Affine, batch: int, buffers: _Buffers) -> None:
+        source = self.tiler.dram(self.op.x)
+        if self.window is None:
+            self.emitter.load(
+                source.at(row.start * self.depth, self.depth),
+                buffers.inputs.at(pitch=self.depth, slot=slot),
+                row.size,
+                self.depth,
+            )
+            return
+        stride, kernel, channels = self.window
+        length = shape(self.op.x)[1]
+        first = row.start * stride + -self.op.padding.value
+        count = (row.size - 1) * stride + kernel
+        above = below = 0
+        if first.known is not None:
+            above = min(max(0, -first.known), count)
+            below = min(max(0, first.known + count - length), count - above)
+        for rows, at in ((above, 0), (below, count - below)):
+            if rows:
+                view = buffers.inputs.at(at * channels, channels, slot)
+                self.emitter.emit(npu.FillOp, [view], rows, channels, immediates=(0,))
+        if count > above + below:
+            origin = (first + above) * channels + batch * length * channels
+            self.emitter.load(
+                source.at(origin, channels),
+                buffers.inputs.at(above * channels, channels, slot),
+                count - above - below,
+                channels,
+            )
+
+    def _emit_tile(
+        self,
+        row: Tile,
+        column: Tile,
+        order: Affine,
+        row_slot: Affine,
+        column_slot: Affine,
+        batch: int,
+        buffers: _Buffers,
+    ) -> None:
+        emitter, tiles = self.emitter, self.tiles
+        flags = B_TRANSPOSED | (OUTPUT_STATIONARY if tiles.stationary == "output" else 0)
+        sums = buffers.sums.at(slot=order, pitch=4 * column.size)
+
+        def multiply(depth: Tile, weight_slot: Affine, input_slot: Affine, more: int) -> None:
+            if self.window is None:
+                pitch, offset = depth.size, Affine()
+            else:
+                pitch, offset = self.window[0] * self.window[2], depth.start
+            emitter.emit(
+                npu.MatmulOp,
+                [
+                    buffers.inputs.at(offset, pitch, input_slot),
+                    buffers.weights.at(0, depth.size, weight_slot),
+                    sums,
+                ],
+                row.size,
+                column.size,
+                depth.size,
+                flags | more,
+            )
+
+        if not self._split:
+            whole = Tile(Affine(0), self.depth, Affine(0))
+            multiply(whole, column_slot, row_slot, 0)
+        else:
+            parts = -(-self.depth // tiles.depth)
+
+            def part(depth: Tile) -> None:
+                number = order * parts + depth.number
+                emitter.load(
+                    self.tiler.dram(self.op.weight).at(
+                        column.start * self.depth + depth.start, self.depth
+                    ),
+                    buffers.weights.at(0, depth.size, number),
+                    column.size,
+                    depth.size,
+                )
+                input_slot = row_slot
+                if self.window is None:
+                    input_slot = number
+                    emitter.load(
+                        self.tiler.dram(self.op.x).at(
+                            row.start * self.depth + depth.start, self.depth
+                        ),
+                        buffers.inputs.at(0, depth.size, number),
+                        row.size,
+                        depth.size,
+                    )
+                first = depth.start.known == 0
+                multiply(depth, number, input_slot, 0 if first else ACCUMULATE)
+
+            first_apart = self.depth > tiles.depth
+            self._depth_tiles(part, first_apart)
+        self._finish(row, column, order, column_slot, batch, buffers)
+
+    def _depth_tiles(self, part: object, first_apart: bool) -> None:
+        # The first part overwrites the sums and the others add to them: it stands apart.
+        self.emitter.tiles(self.depth, self.tiles.depth, part, peel_first=first_apart)  # type: ignore[arg-type]
+
+    def _finish(
+        self,
+        row: Tile,
+        column: Tile,
+        order: Affine,
+        column_slot: Affine,
+        batch: int,
+        buffers: _Buffers,
+    ) -> None:
+        emitter = self.emitter
+        size = _BYTES[self.output_element]
+        pitch = column.size * size
+        output = buffers.outputs.at(slot=order, pitch=pitch)
+        where = (row.start + batch * self.rows) * self.columns + column.start
+        current = buffers.sums.at(slot=order, pitch=4 * column.size)
+        target = output
+        if buffers.rescaled is not None:
+            target = buffers.rescaled.at(pitch=2 * column.size)
+        elif buffers.activated is not None:
+            target = buffers.activated.at(pitch=column.size * _BYTES[element(self.op.result)])
+        emitter.emit(
+            npu.RescaleOp,
+            [current, target, buffers.parameters.at(slot=column_slot)],
+            row.size,
+            column.size,
+        )
+        current = target
+        if self.gelu is not None and buffers.activation_parameters and buffers.table:
+            target = output
+            if buffers.activated is not None:
+                target = buffers.activated.at(pitch=column.size * _BYTES[element(self.gelu.result)])
+            emitter.emit(
+                npu.GeluOp,
+                [
+                    current,
+                    target,
+                    buffers.activation_parameters.at(slot=column_slot),
+                    buffers.table.at(),
+                ],
+                row.size,
+                column.size,
+                immediates=(self.gelu.index_multiplier.value, self.gelu.index_shift.value),
+            )
+            current = target
+        if self.add is not None and buffers.residual is not None and self.other is not None:
+            width = _BYTES[element(self.other)]
+            other = buffers.residual.at(slot=order, pitch=column.size * width)
+            emitter.load(
+                self.tiler.dram(self.other).at(where * width, self.columns * width),
+                other,
+                row.size,
+                column.size * width,
+            )
+            first = self.tiler.same(self.add.rhs, self.other)
+            emitter.emit(
+                npu.AddOp,
+                [current, other, output] if first else [other, current, output],
+                row.size,
+                column.size,
+                immediates=(
+                    self.add.lhs_multiplier.value,
+                    self.add.rhs_multiplier.value,
+                    self.add.shift.value,
+                ),
+            )
+        emitter.store(
+            output,
+            self.tiler.dram(self.result).at(where * size, self.columns * size),
+            row.size,
+            pitch,
+        )
