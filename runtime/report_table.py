@@ -1,0 +1,90 @@
+"""A report as a table for the terminal."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from girih.runtime.report import LayerReport, Report
+
+COLOURS = {"matrix": "green", "dram": "yellow", "vector": "cyan", "latency": "magenta"}
+
+_COLUMNS = ("cycles", "share", "busy", "roofline", "DRAM", "energy", "bound")
+
+
+def table(report: Report, limit: int | None = None, title: str | None = None) -> Table:
+    """One row per layer in order, and a last row for the sum; see `Report.table`.
+
+    busy: share of the array's multiply-accumulates that were used. roofline: cycles as a multiple
+    of the roofline's. DRAM: bytes read and written.
+    """
+    shown = list(report.layers)
+    if limit is not None and limit < len(shown):
+        longest = sorted(shown, key=lambda layer: layer.cycles, reverse=True)[:limit]
+        kept = {id(layer) for layer in longest}
+        shown = [layer for layer in shown if id(layer) in kept]
+    made = Table(
+        title=title or f"Cost on target {report.target}",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    made.add_column("layer", overflow="ellipsis", no_wrap=True)
+    made.add_column("operation", overflow="ellipsis", no_wrap=True)
+    for column in _COLUMNS:
+        made.add_column(column, justify="left" if column == "bound" else "right", no_wrap=True)
+    for layer in shown:
+        made.add_row(*_row(layer, report.cycles))
+    left_out = len(report.layers) - len(shown)
+    if left_out:
+        rest = report.cycles - sum(layer.cycles for layer in shown)
+        made.add_row(f"{left_out} more", "", f"{rest:,}", _share(rest, report.cycles))
+    made.add_section()
+    made.add_row(
+        "all", f"{report.calls} calls" if report.calls > 1 else "",
+        f"{report.cycles:,}", f"{1000 * report.seconds:.3f} ms",
+        f"{report.utilization:.1%}", _ratio(report.cycles, report.roofline_cycles),
+        bytes_text(report.dram_read_bytes + report.dram_write_bytes),
+        energy_text(report.energy_joules), "", style="bold",
+    )  # fmt: skip
+    return made
+
+
+def bytes_text(count: float) -> str:
+    """A number of bytes for people, in powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def energy_text(joules: float) -> str:
+    """An energy for people."""
+    for scale, unit in ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"), (1e-9, "nJ")):
+        if joules >= scale:
+            return f"{joules / scale:.2f} {unit}"
+    return f"{joules / 1e-12:.0f} pJ"
+
+
+def _row(layer: LayerReport, cycles: int) -> tuple[str | Text, ...]:
+    return (
+        layer.name,
+        layer.operation.removeprefix("mfm."),
+        f"{layer.cycles:,}",
+        _share(layer.cycles, cycles),
+        f"{layer.utilization:.1%}",
+        _ratio(layer.cycles, layer.roofline_cycles),
+        bytes_text(layer.dram_read_bytes + layer.dram_write_bytes),
+        energy_text(layer.energy_joules),
+        Text(layer.bound, style=COLOURS[layer.bound]),
+    )
+
+
+def _share(cycles: int, whole: int) -> str:
+    return f"{cycles / whole:.1%}" if whole else ""
+
+
+def _ratio(cycles: int, roofline: float) -> str:
+    return f"{cycles / roofline:.2f} x" if roofline else ""
