@@ -43,7 +43,9 @@ def scratchpad(address: int, dtype: DType, pitch: int = 0) -> Operand:
     return Operand(Space.SCRATCHPAD, address, dtype, pitch=pitch)
 
 
-def seconds(machine: Machine, body: list[Instruction], setup: list[Instruction], work: int) -> float:
+def seconds(
+    machine: Machine, body: list[Instruction], setup: list[Instruction], work: int
+) -> float:
     """Seconds per execution of the body, as the difference of a long and a short loop."""
     count = max(2, min(20_000, 300_000_000 // work))
 
@@ -93,7 +95,9 @@ def matmul_gmacs(
     if repack:  # new weights each time
         move = bring(weights, 0, columns * depth)
         body = [
-            Instruction(move.opcode, 1, move.columns, a=move.a, b=move.b, wait=(0xFFFF, 0xFFFF, 0, 0xFFFF)),
+            Instruction(
+                move.opcode, 1, move.columns, a=move.a, b=move.b, wait=(0xFFFF, 0xFFFF, 0, 0xFFFF)
+            ),
             product,
         ]
     macs = rows * columns * depth
@@ -123,13 +127,18 @@ def vector_instructions() -> list[tuple[str, Instruction]]:
         ("rescale to i16, per column", make(Opcode.RESCALE, a=accumulator, b=i16, c=per_column)),
         (
             "rescale to i8, scalar, shift 30",
-            make(Opcode.RESCALE, a=accumulator, b=i8, flags=RescaleFlag.SCALAR, immediates=(5, m, 30)),
+            make(
+                Opcode.RESCALE, a=accumulator, b=i8, flags=RescaleFlag.SCALAR, immediates=(5, m, 30)
+            ),
         ),
         ("add i16", make(Opcode.ADD, a=i16, b=i16, c=i16, immediates=(m, m, 31))),
         ("gelu", make(Opcode.GELU, a=i16, b=i8, c=per_column, d=table, immediates=(m, 35))),
         ("layer_norm", make(Opcode.LAYER_NORM, a=i16, b=i8, c=per_column, immediates=(5, 30))),
         ("scores", make(Opcode.SCORES, a=accumulator, b=i16, c=row_maximum, immediates=(m, 35))),
-        ("scores, shift 30", make(Opcode.SCORES, a=accumulator, b=i16, c=row_maximum, immediates=(m, 30))),
+        (
+            "scores, shift 30",
+            make(Opcode.SCORES, a=accumulator, b=i16, c=row_maximum, immediates=(m, 30)),
+        ),
         (
             "exponential",
             make(

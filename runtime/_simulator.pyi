@@ -1,7 +1,8 @@
-from typing_extensions import Buffer
 from typing import Any
 
-class Refused(Exception):
+from typing_extensions import Buffer
+
+class Refused(Exception):  # noqa: N818
     args: tuple[str, int]
 
 class Program:

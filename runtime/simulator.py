@@ -39,7 +39,7 @@ __all__ = [
 
 
 def available_kernels() -> tuple[str, ...]:
-    """Instruction sets that this processor has kernels for, best first; "scalar" is always there."""
+    """Instruction sets with kernels for this processor, best first; "scalar" is always there."""
     return tuple(_simulator.kernel_names())
 
 
@@ -64,8 +64,8 @@ class EnergyBreakdown:
 class Counts:
     """What instructions did, in events that cost energy.
 
-    `dram_read_bytes` and `dram_write_bytes` are those that a program asked for; `dram_bus_bytes` are
-    both with each row rounded up to the target's bursts, and what energy is charged for.
+    `dram_read_bytes` and `dram_write_bytes` are those that a program asked for; `dram_bus_bytes`
+    are both with each row rounded up to the target's bursts, and what energy is charged for.
     """
 
     instructions: int
@@ -128,7 +128,8 @@ class TagStatistics:
 class Timeline:
     """Every executed instruction in program order, one array per field, in cycles.
 
-    `end` is when the engine can take its next instruction, `completion` when waiting ones may go on.
+    `end` is when the engine can take its next instruction, `completion` when those that wait for
+    it may go on.
     """
 
     engine: npt.NDArray[np.uint8]

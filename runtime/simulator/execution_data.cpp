@@ -213,14 +213,11 @@ void Execution::fill(const Step& step) {
   std::uint8_t* row = pointer(step, 0);
   std::uint8_t bytes[8];
   std::memcpy(bytes, &value, sizeof bytes);
-  for (std::uint64_t number = 0; number < shape.rows; ++number, row += shape.pitch) {
-    if (shape.element_bytes == 1) {
-      std::memset(row, bytes[0], shape.row_bytes);
-      continue;
-    }
-    for (std::uint64_t at = 0; at < shape.row_bytes; at += shape.element_bytes) {
-      std::memcpy(row + at, bytes, shape.element_bytes);
-    }
+  for (std::uint64_t at = 0; at < shape.row_bytes; at += shape.element_bytes) {
+    std::memcpy(row + at, bytes, shape.element_bytes);
+  }
+  for (std::uint64_t number = 1; number < shape.rows; ++number) {
+    std::memcpy(row + number * shape.pitch, row, shape.row_bytes);
   }
 }
 

@@ -122,8 +122,51 @@ void multiply(const MatmulTask& task, std::uint64_t row_begin, std::uint64_t row
   }
 }
 
+std::int32_t sum_of(__m256i values) {
+  const __m128i four =
+      _mm_add_epi32(_mm256_castsi256_si128(values), _mm256_extracti128_si256(values, 1));
+  const __m128i two = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4E));
+  return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xB1)));
+}
+
+// The dot product of a row of a and a row of b, both contiguous.
+std::uint32_t dot(const std::uint8_t* a, bool a_signed, const std::uint8_t* b,
+                  std::uint64_t depth) {
+  __m256i totals = _mm256_setzero_si256();
+  std::uint64_t k = 0;
+  for (; k + 16 <= depth; k += 16) {
+    const __m128i left = _mm_loadu_si128(reinterpret_cast<const __m128i*>(a + k));
+    const __m128i right = _mm_loadu_si128(reinterpret_cast<const __m128i*>(b + k));
+    const __m256i wide = a_signed ? _mm256_cvtepi8_epi16(left) : _mm256_cvtepu8_epi16(left);
+    totals = _mm256_add_epi32(totals, _mm256_madd_epi16(wide, _mm256_cvtepi8_epi16(right)));
+  }
+  auto total = static_cast<std::uint32_t>(sum_of(totals));
+  for (; k < depth; ++k) {
+    const std::int32_t left =
+        a_signed ? static_cast<std::int8_t>(a[k]) : static_cast<std::int32_t>(a[k]);
+    total += static_cast<std::uint32_t>(left * static_cast<std::int8_t>(b[k]));
+  }
+  return total;
+}
+
+void multiply_direct(const MatmulTask& task, const std::uint8_t* b, std::uint64_t b_pitch) {
+  for (std::uint64_t row = 0; row < task.rows; ++row) {
+    for (std::uint64_t column = 0; column < task.columns; ++column) {
+      std::uint32_t value =
+          dot(task.a + row * task.a_pitch, task.a_signed, b + column * b_pitch, task.depth);
+      std::uint8_t* out = task.c + row * task.c_pitch + column * 4;
+      if (task.accumulate) {
+        std::uint32_t before;
+        __builtin_memcpy(&before, out, 4);
+        value += before;
+      }
+      __builtin_memcpy(out, &value, 4);
+    }
+  }
+}
+
 }  // namespace
 
-const MatmulKernels kMatmulAvx2 = {kBlock, packed_bytes, pack, multiply, nullptr};
+const MatmulKernels kMatmulAvx2 = {kBlock, packed_bytes, pack, multiply, multiply_direct};
 
 }  // namespace girih

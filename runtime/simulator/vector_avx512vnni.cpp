@@ -1,5 +1,10 @@
 // The kernels of instruction set "avx512vnni".
 
+// GCC prefers 32-byte vectors by default even where it has 64-byte ones.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC target("prefer-vector-width=512")
+#endif
+
 #include "matmul_kernels.hpp"
 #include "vector_kernels.hpp"
 

@@ -84,32 +84,60 @@ i32 clamp32(i64 value) {
   return static_cast<i32>(low > kHighest32 ? kHighest32 : low);
 }
 
-// Multipliers and shifts for the columns of a piece. When every shift is above 32 the low half of
-// each product can not matter (half(s) is a multiple of 2^32), so all is done in 32 bits.
+// Multipliers and shifts for the columns of a piece.
+//
+// All is done in 32 bits. When a shift s is above 32, the low half of the product can not matter:
+// half(s) is a multiple of 2^32, so (v * m + half(s)) >> s is (high(v * m) + half(s) / 2^32) >>
+// (s - 32). A smaller shift is brought to 33 by scaling m, as far as it stays below 2^31, and then
+// v; where v would overflow it is clamped instead: by then m is at least 2^30 and the result beyond
+// 2^16, so that saturation to int16 gives the same value. The same holds for shifts of v beyond 20.
 struct Scale {
   i32 multiplier[kPiece];
-  i32 shift[kPiece];       // s
-  i32 high_half[kPiece];   // half(s) / 2^32
-  i32 high_shift[kPiece];  // s - 32
-  bool high;
+  i32 shift[kPiece];
+  i32 half[kPiece];  // half(s) / 2^32
+  i32 left[kPiece];  // v is shifted left by this, within the limits
+  i32 lowest[kPiece];
+  i32 highest[kPiece];
+  bool small;  // some shift was 32 or less: left and the limits are needed
 
+  // Takes m and s from `multiplier` and `shift`.
   void prepare(u64 count) {
     i32 smallest = 62;
     for (u64 i = 0; i < count; ++i) smallest = shift[i] < smallest ? shift[i] : smallest;
-    high = smallest > 32;
-    if (!high) return;
+    small = smallest <= 32;
+    if (small) bring_to_33(count);
     for (u64 i = 0; i < count; ++i) {
-      high_half[i] = static_cast<i32>(1u << (shift[i] - 33));
-      high_shift[i] = shift[i] - 32;
+      half[i] = static_cast<i32>(1u << (shift[i] - 33));
+      shift[i] -= 32;
+    }
+  }
+
+  void bring_to_33(u64 count) {
+    for (u64 i = 0; i < count; ++i) {
+      i32 missing = shift[i] < 33 ? 33 - shift[i] : 0;
+      if (missing > 0) shift[i] = 33;
+      for (; missing > 0 && multiplier[i] < (1 << 30); --missing) multiplier[i] *= 2;
+      left[i] = missing < 20 ? missing : 20;
+      lowest[i] = kLowest32 >> left[i];
+      highest[i] = kHighest32 >> left[i];
     }
   }
 
   void set(i64 one_multiplier, i64 one_shift, u64 count) {
-    for (u64 i = 0; i < count; ++i) {
-      multiplier[i] = static_cast<i32>(one_multiplier);
-      shift[i] = static_cast<i32>(one_shift);
+    multiplier[0] = static_cast<i32>(one_multiplier);
+    shift[0] = static_cast<i32>(one_shift);
+    prepare(1);
+    for (u64 i = 1; i < count; ++i) {
+      multiplier[i] = multiplier[0];
+      shift[i] = shift[0];
+      half[i] = half[0];
     }
-    prepare(count);
+    if (!small) return;
+    for (u64 i = 1; i < count; ++i) {
+      left[i] = left[0];
+      lowest[i] = lowest[0];
+      highest[i] = highest[0];
+    }
   }
 
   void read(const u8* multipliers, const u8* shifts, u64 count) {
@@ -118,19 +146,20 @@ struct Scale {
     prepare(count);
   }
 
-  // out = (values * m + half(s)) >> s, saturated to int32.
+  // out = (values * m + half(s)) >> s wherever that fits int16, else beyond int16 on the same side.
   void apply(const i32* values, u64 count, i32* out) const {
-    if (high) {
+    if (small) {
       for (u64 i = 0; i < count; ++i) {
-        const i32 product =
-            static_cast<i32>((static_cast<i64>(values[i]) * multiplier[i]) >> 32);
-        out[i] = (product + high_half[i]) >> high_shift[i];
+        const i32 low = values[i] < lowest[i] ? lowest[i] : values[i];
+        const i32 clamped = low > highest[i] ? highest[i] : low;
+        const i32 shifted = static_cast<i32>(static_cast<u32>(clamped) << left[i]);
+        const i32 product = static_cast<i32>((static_cast<i64>(shifted) * multiplier[i]) >> 32);
+        out[i] = (product + half[i]) >> shift[i];
       }
     } else {
       for (u64 i = 0; i < count; ++i) {
-        const i64 product = static_cast<i64>(values[i]) * multiplier[i];
-        const i64 half = static_cast<i64>(u64{1} << (shift[i] - 1));
-        out[i] = clamp32((product + half) >> shift[i]);
+        const i32 product = static_cast<i32>((static_cast<i64>(values[i]) * multiplier[i]) >> 32);
+        out[i] = (product + half[i]) >> shift[i];
       }
     }
   }
