@@ -154,6 +154,15 @@ class Instruction(Operation):
         """Whether an operand's old contents matter."""
         return index not in self.WRITES
 
+    def extent(self, index: int) -> tuple[int, int]:
+        """Rows, and bytes per row, that the instruction touches of an operand."""
+        operand = list(self.operands)[index]
+        return self.rows.value, self.columns.value * dtype(operand).itemsize
+
+    def view(self, index: int) -> Access:
+        """Which part of an operand the instruction touches."""
+        return Access.parse(self.accesses[index])
+
 
 def flag(op: Instruction, bit: int) -> bool:
     """Whether a flag of an instruction is set."""

@@ -26,6 +26,12 @@ class MatmulOp(Instruction, name="matmul"):
     def reads(self, index: int) -> bool:
         return index != 2 or flag(self, ACCUMULATE)
 
+    def extent(self, index: int) -> tuple[int, int]:
+        rows, columns, depth = self.rows.value, self.columns.value, self.depth.value
+        if index == 1:
+            return (columns, depth) if flag(self, B_TRANSPOSED) else (depth, columns)
+        return (rows, depth) if index == 0 else (rows, 4 * columns)
+
     def reference(self, *tiles: Array) -> Array:
         a, b, c = tiles
         product = arithmetic.integer_matmul(a, b.T if flag(self, B_TRANSPOSED) else b)

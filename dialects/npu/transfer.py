@@ -22,6 +22,9 @@ class DmaInOp(Instruction, name="dma_in"):
     SPACES = (("dram",), ("scratchpad",), ("dram",))
     WRITES = (1,)
 
+    def extent(self, index: int) -> tuple[int, int]:
+        return _extent(self, index)
+
     def reference(self, *tiles: Array) -> Array:
         return tiles[0]
 
@@ -37,5 +40,14 @@ class DmaOutOp(Instruction, name="dma_out"):
     SPACES = (("scratchpad",), ("dram",), ("dram",))
     WRITES = (1,)
 
+    def extent(self, index: int) -> tuple[int, int]:
+        return _extent(self, index)
+
     def reference(self, *tiles: Array) -> Array:
         return tiles[0]
+
+
+def _extent(op: Instruction, index: int) -> tuple[int, int]:
+    if index == 2:
+        return 1, 4
+    return op.rows.value, op.columns.value

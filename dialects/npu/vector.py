@@ -44,6 +44,11 @@ class RescaleOp(Instruction, name="rescale"):
     SPACES = (_ON_CHIP, _SCRATCHPAD, _SCRATCHPAD)
     WRITES = (1,)
 
+    def extent(self, index: int) -> tuple[int, int]:
+        if index == 2:
+            return (self.rows.value, 12) if flag(self, PER_ROW) else (3, 4 * self.columns.value)
+        return super().extent(index)
+
     def reference(self, *tiles: Array) -> Array:
         if flag(self, SCALAR):
             bias, multiplier, shift = list(self.immediates)[:3]
@@ -84,6 +89,11 @@ class GeluOp(Instruction, name="gelu"):
     SPACES = (_SCRATCHPAD,) * 4
     WRITES = (1,)
 
+    def extent(self, index: int) -> tuple[int, int]:
+        if index == 3:
+            return 1, 4 * GELU_TABLE_ENTRIES
+        return (2, 4 * self.columns.value) if index == 2 else super().extent(index)
+
     def reference(self, *tiles: Array) -> Array:
         source, _, (multiplier, shift), table = tiles
         wide = source.astype(np.int64)
@@ -104,6 +114,9 @@ class LayerNormOp(Instruction, name="layer_norm"):
     ENGINE = "vector"
     SPACES = (_SCRATCHPAD,) * 3
     WRITES = (1,)
+
+    def extent(self, index: int) -> tuple[int, int]:
+        return (2, 4 * self.columns.value) if index == 2 else super().extent(index)
 
     def reference(self, *tiles: Array) -> Array:
         x, (gamma, beta) = tiles[0].astype(np.int64), tiles[2].astype(np.int64)
@@ -128,6 +141,9 @@ class ScoresOp(Instruction, name="scores"):
 
     def reads(self, index: int) -> bool:
         return index in (0, 3) or (index == 2 and flag(self, ACCUMULATE))
+
+    def extent(self, index: int) -> tuple[int, int]:
+        return (self.rows.value, 2) if index == 2 else super().extent(index)
 
     def reference(self, *tiles: Array) -> tuple[Array, Array]:
         multiplier, shift, query, key = list(self.immediates)[:4]
@@ -158,6 +174,10 @@ class ExponentialOp(Instruction, name="exponential"):
     def reads(self, index: int) -> bool:
         return index in (0, 2) or (index == 3 and flag(self, ACCUMULATE))
 
+    def extent(self, index: int) -> tuple[int, int]:
+        per_row = {2: 2, 3: 4}
+        return (self.rows.value, per_row[index]) if index in per_row else super().extent(index)
+
     def reference(self, *tiles: Array) -> tuple[Array, Array]:
         scores, maximum = tiles[0].astype(np.int32), tiles[2].astype(np.int32)
         weights = arithmetic.exponential(maximum - scores)
@@ -176,6 +196,9 @@ class NormalizeOp(Instruction, name="normalize"):
     ENGINE = "vector"
     SPACES = (("accumulator",), _SCRATCHPAD, _SCRATCHPAD)
     WRITES = (1,)
+
+    def extent(self, index: int) -> tuple[int, int]:
+        return (self.rows.value, 4) if index == 2 else super().extent(index)
 
     def reference(self, *tiles: Array) -> Array:
         multiplier, shift = list(self.immediates)[:2]

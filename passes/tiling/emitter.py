@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch_mlir import ir
+from torch_mlir.dialects import ext
 
 from girih.dialects import npu
 from girih.dialects.npu.base import LOOP_DEPTH, Access
@@ -156,7 +157,7 @@ class Emitter:
         immediates: Sequence[int] = (),
     ) -> None:
         """Append an instruction on views of buffers, in the order of its operands."""
-        names = [field.name for field in kind._fields if isinstance(field, _OPERAND)]  # noqa: SLF001
+        names = [field.name for field in kind._fields if isinstance(field, ext.OperandDef)]  # noqa: SLF001
         present = [view for view in views if view is not None]
         kind(
             rows=self.integer(rows),
@@ -202,6 +203,3 @@ class Emitter:
         immediates = (index_stride, index_limit) if index else ()
         flags = 1 if index else 0
         self.emit(npu.DmaOutOp, [source, target, index], rows, row_bytes, 0, flags, immediates)
-
-
-_OPERAND = __import__("torch_mlir.dialects.ext", fromlist=["OperandDef"]).OperandDef

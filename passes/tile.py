@@ -1,0 +1,234 @@
+"""mfm --> npu: explicit buffers, transfers and engines, sized for one target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from torch_mlir import ir
+from torch_mlir.dialects import func
+
+from girih.dialects import mfm, npu
+from girih.dialects.mfm.base import numpy_dtype, shape
+from girih.passes.base import Compilation
+from girih.passes.partition import NPU
+from girih.passes.quantization.plan import state_of
+from girih.passes.tiling import lookup, rows
+from girih.passes.tiling.attention import AttentionTiler
+from girih.passes.tiling.emitter import Emitter
+from girih.passes.tiling.layer import LayerTiler, root
+from girih.passes.tiling.product import ProductTiler
+from girih.runtime.errors import CompilationError
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Replace each accelerator segment by its machine code.
+
+    ```
+    func @f.npu1(%x) attributes {mfm.npu} { %y = "mfm.integer_linear"(%x, %w, %p) ... }
+    -->
+    "npu.program"() {sym_name = "f.npu1"} { npu.loop { dma_in, matmul, rescale, dma_out } }
+    ```
+    A product takes the gelu and the addition that follow it along, so that what lies between
+    never leaves the chip (`fuse` turns that off). Needs a target; refuses one that cannot hold the
+    smallest tile of some layer before emitting anything for it.
+    """
+
+    name: ClassVar[str] = "tile"
+    fuse: bool = True
+
+    def run(self, module: ir.Module, compilation: Compilation) -> None:
+        """Rewrite every segment of the module."""
+        if compilation.target is None:
+            raise CompilationError("tile needs a target")
+        for function in list(module.body.operations):
+            if isinstance(function, func.FuncOp) and NPU in function.attributes:
+                with ir.InsertionPoint(function), function.location:
+                    _Segment(function, compilation, self.fuse).emit()
+                function.operation.erase()
+
+
+class _Segment:
+    def __init__(self, function: func.FuncOp, compilation: Compilation, fuse: bool) -> None:
+        self.function, self.fuse = function, fuse
+        assert compilation.target is not None
+        self.emitter = Emitter()
+        self.layers: list[ir.Attribute] = []
+        self.program = npu.ProgramOp(
+            sym_name=function.name, layers=ir.ArrayAttr.get([]), loc=function.location
+        )
+        block = self.program.body.blocks.append()
+        with ir.InsertionPoint(block):
+            # Declarations go before this marker, code after it.
+            self.marker = ir.Operation.create("npu.code")
+        self.tiler = LayerTiler(
+            self.emitter, compilation.target, ir.InsertionPoint(self.marker)
+        )
+        self.code = ir.InsertionPoint(block)
+
+    def emit(self) -> None:
+        block = self.function.entry_block
+        self._declare_door(block)
+        fused: set[ir.Operation] = set()
+        for op in block.operations:
+            if op.operation in fused or isinstance(op, func.ReturnOp):
+                continue
+            if isinstance(op, mfm.ParameterOp | mfm.ReshapeOp):
+                continue
+            with self.code, op.location:
+                self._begin_layer(op)
+                fused.update(self._emit_layer(op))
+        self.marker.erase()
+        self.program.operation.attributes["layers"] = ir.ArrayAttr.get(self.layers)
+
+    def _declare_door(self, block: ir.Block) -> None:
+        for index, argument in enumerate(block.arguments):
+            state = state_of(self.function, "arg_attrs", index)
+            if state is None:
+                self.tiler.declare(argument, f"argument{index}", "argument", index)
+            else:
+                self.tiler.declare(argument, state, "state", index)
+        returned = block.operations[len(block.operations) - 1]
+        for index, value in enumerate(returned.operands):
+            state = state_of(self.function, "res_attrs", index)
+            source = root(value)
+            updated = None if isinstance(source.owner, ir.Block) else source.owner.opview
+            if state is not None and isinstance(updated, mfm.CacheUpdateOp):
+                if self._is_state_argument(root(updated.cache), state) and _last_use(updated):
+                    self.tiler.alias(value, updated.cache)
+                    continue
+            if self.tiler.is_placed(value):
+                raise CompilationError(
+                    f"result {index} of {self.function.name.value} is also an argument or another "
+                    "result; return it once"
+                )
+            if state is None:
+                self.tiler.declare(value, f"result{index}", "result", index)
+            else:
+                self.tiler.declare(value, state, "state", index)
+
+    def _is_state_argument(self, value: ir.Value, state: str) -> bool:
+        return any(
+            argument == value and state_of(self.function, "arg_attrs", index) == state
+            for index, argument in enumerate(self.function.entry_block.arguments)
+        )
+
+    def _begin_layer(self, op: ir.OpView) -> None:
+        self.emitter.layer = len(self.layers)
+        location = op.location
+        name = location.name_str if isinstance(location, ir.NameLoc) else op.operation.name
+        self.tiler.location = f"{name} ({op.operation.name})"
+
+    def _emit_layer(self, op: ir.OpView) -> list[ir.Operation]:
+        tiler = self.tiler
+        group: list[ir.OpView] = [op]
+        match op:
+            case mfm.IntegerLinearOp() | mfm.IntegerConv1dOp():
+                gelu, add = _epilogue(op) if self.fuse else (None, None)
+                group += [follower for follower in (gelu, add) if follower is not None]
+                ProductTiler(tiler, op, gelu, add).emit()
+            case mfm.IntegerAttentionOp():
+                AttentionTiler(tiler, op).emit()
+            case mfm.IntegerLayerNormOp():
+                rows.layer_norm(tiler, op)
+            case mfm.IntegerGeluOp():
+                rows.gelu(tiler, op)
+            case mfm.IntegerAddOp():
+                rows.add(tiler, op)
+            case mfm.RescaleOp():
+                rows.rescale(tiler, op)
+            case mfm.IntegerEmbeddingOp():
+                lookup.integer_embedding(tiler, op)
+            case mfm.EmbeddingOp():
+                lookup.embedding(tiler, op)
+            case mfm.CacheUpdateOp():
+                in_place = tiler.is_placed(op.result) and (
+                    tiler.dram(op.result) == tiler.dram(op.cache)
+                )
+                lookup.cache_update(tiler, op, in_place)
+            case _:
+                raise CompilationError(f"{tiler.location} has no machine code")
+        self.layers.append(_describe(group))
+        return [member.operation for member in group]
+
+
+def _last_use(update: mfm.CacheUpdateOp) -> bool:
+    """Whether nothing reads the old cache but its update."""
+    return len(list(update.cache.uses)) == 1
+
+
+def _single_user(value: ir.Value) -> ir.OpView | None:
+    uses = list(value.uses)
+    return uses[0].owner.operation.opview if len(uses) == 1 else None
+
+
+def _epilogue(
+    op: ir.OpView,
+) -> tuple[mfm.IntegerGeluOp | None, mfm.IntegerAddOp | None]:
+    """The gelu and the addition that read a product's result and nothing else does."""
+    result, gelu, add = op.results[0], None, None
+    user = _single_user(result)
+    if isinstance(user, mfm.IntegerGeluOp):
+        gelu, result = user, user.result
+        user = _single_user(result)
+    if isinstance(user, mfm.IntegerAddOp) and shape(user.lhs) == shape(user.rhs):
+        other = root(user.rhs if user.lhs == result else user.lhs)
+        # The other side must exist before the product begins.
+        if root(user.lhs) != root(user.rhs) and _defined_before(other, op):
+            add = user
+    return gelu, add
+
+
+def _defined_before(value: ir.Value, op: ir.OpView) -> bool:
+    owner = value.owner
+    if isinstance(owner, ir.Block) or isinstance(owner.opview, mfm.ParameterOp):
+        return True
+    return owner.is_before_in_block(op.operation)
+
+
+def _bytes(value: ir.Value) -> int:
+    return int(np.prod(shape(value), dtype=np.int64)) * numpy_dtype(value).itemsize
+
+
+def _macs(op: ir.OpView) -> int:
+    if isinstance(op, mfm.IntegerLinearOp | mfm.IntegerConv1dOp):
+        return int(np.prod(shape(op.result), dtype=np.int64)) * shape(op.weight)[1]
+    if isinstance(op, mfm.IntegerAttentionOp):
+        batch, queries, heads, depth = shape(op.query)
+        return batch * heads * queries * shape(op.key)[1] * (depth + shape(op.value)[3])
+    return 0
+
+
+def _describe(group: list[ir.OpView]) -> ir.DictAttr:
+    """A row of the report: name, operations, MACs, and the bytes that must cross the chip's edge:
+    what the group reads from outside itself and writes for others, once each."""
+    inside = {root(member.results[0]) for member in group}
+    outside = {
+        root(operand): operand
+        for member in group
+        for operand in member.operands
+        if root(operand) not in inside
+    }
+    moved = _bytes(group[-1].results[0])
+    for member in group:
+        if isinstance(member, mfm.EmbeddingOp | mfm.IntegerEmbeddingOp):
+            # Of a table, only the rows looked up.
+            outside = {key: value for key, value in outside.items() if value != member.table}
+            moved += _bytes(member.result)
+        if isinstance(member, mfm.CacheUpdateOp):
+            outside.pop(root(member.cache), None)
+            moved += _bytes(member.rows) - _bytes(member.result)
+    moved += sum(_bytes(value) for value in outside.values())
+    location = group[0].location
+    name = location.name_str if isinstance(location, ir.NameLoc) else group[0].operation.name
+    operation = " + ".join(m.operation.name.removeprefix("mfm.") for m in group)
+    i64 = ir.IntegerType.get_signless(64)
+    fields: dict[str, Any] = {
+        "name": ir.StringAttr.get(name),
+        "operation": ir.StringAttr.get(operation),
+        "macs": ir.IntegerAttr.get(i64, sum(_macs(member) for member in group)),
+        "compulsory_bytes": ir.IntegerAttr.get(i64, moved),
+    }
+    return ir.DictAttr.get(fields)

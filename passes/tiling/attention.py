@@ -1,0 +1,364 @@
+"""integer_attention: the scores of a query tile stay on chip; only q, k, v and the result move.
+
+The exact maximum of a row is known before its first exponential: either all scores of the query
+tile wait on chip as int16, or, where a row is too long for that, QK is computed twice.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+from girih.dialects import mfm, npu
+from girih.dialects.mfm.base import shape
+from girih.dialects.npu.matrix import ACCUMULATE as ADD_TO
+from girih.dialects.npu.matrix import B_TRANSPOSED
+from girih.dialects.npu.vector import ACCUMULATE, CAUSAL, MASKED
+from girih.passes.tiling.cost import candidates, lines, matmul_cycles
+from girih.passes.tiling.emitter import Affine, Buffer, Tile
+from girih.passes.tiling.layer import LayerTiler
+from girih.runtime.target import Target
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Sizes of one head's attention."""
+
+    queries: int
+    keys: int
+    depth: int
+    value_depth: int
+    masked: bool
+
+
+@dataclass(frozen=True)
+class AttentionTiles:
+    """Queries and keys per tile; whether keys and values stay on chip for a whole head; whether
+    all scores of a query tile do (else QK is computed twice)."""
+
+    queries: int
+    keys: int
+    resident: bool
+    one_pass: bool
+
+
+def attention_bytes(what: Attention, tiles: AttentionTiles) -> tuple[int, int]:
+    """(scratchpad, accumulator) bytes that a choice of tiles takes."""
+    blocks = math.ceil(what.keys / tiles.keys)
+    held = blocks if tiles.resident else min(2, blocks)
+    total = held * (lines(tiles.keys * what.depth) + lines(tiles.keys * what.value_depth))
+    total += 2 * (lines(tiles.queries * what.depth) + lines(tiles.queries * what.value_depth))
+    total += (blocks if tiles.one_pass else 1) * lines(2 * tiles.queries * tiles.keys)
+    total += 2 * lines(tiles.queries * tiles.keys)
+    total += 2 * (lines(2 * tiles.queries) + lines(4 * tiles.queries))
+    if what.masked:
+        total += 2 * lines(tiles.queries * tiles.keys)
+    sums = 2 * lines(4 * tiles.queries * tiles.keys) + 2 * lines(4 * tiles.queries * what.value_depth)
+    return total, sums
+
+
+def attention_cycles(what: Attention, tiles: AttentionTiles, target: Target) -> tuple[float, int]:
+    """(estimated cycles, DRAM bytes) of one head under a choice of tiles."""
+    blocks = math.ceil(what.keys / tiles.keys)
+    passes = 1 if tiles.one_pass else 2
+    query_tiles = math.ceil(what.queries / tiles.queries)
+    score = matmul_cycles(target, tiles.queries, tiles.keys, what.depth, "weight")
+    mix = matmul_cycles(target, tiles.queries, what.value_depth, tiles.keys, "weight")
+    matrix = query_tiles * blocks * (score * passes + mix)
+    costs, lanes = target.vector.costs, target.vector.lanes
+    element = tiles.queries * tiles.keys / lanes
+    vector = query_tiles * blocks * (
+        element * (passes * costs.scores + costs.exponential)
+        + (passes + 1) * target.vector.latency_cycles
+    )
+    vector += query_tiles * tiles.queries * what.value_depth / lanes * costs.normalize
+    kept = 1 if tiles.resident else query_tiles
+    keys = what.keys * what.depth * (passes if not tiles.resident else 1)
+    moved = kept * (keys + what.keys * what.value_depth)
+    moved += what.queries * (what.depth + what.value_depth)
+    if what.masked:
+        moved += passes * query_tiles * tiles.queries * what.keys
+    transfers = kept * blocks * (1 + passes) + 2 * query_tiles
+    bus = moved / target.dram_bytes_per_cycle + transfers * target.dram.overhead_cycles
+    # The array waits for the last scores of a query tile and the first exponentials after them.
+    stall = query_tiles * (
+        element * (costs.scores + costs.exponential) + 2 * target.vector.latency_cycles
+        + 2 * (target.array.rows + target.array.columns)
+    )
+    return max(matrix + stall, bus, vector), moved
+
+
+@lru_cache(maxsize=1024)
+def choose_attention(what: Attention, target: Target) -> AttentionTiles | None:
+    """The tiles of least estimated cycles, then fewest DRAM bytes; None where none fits."""
+    best: tuple[float, int] | None = None
+    chosen: AttentionTiles | None = None
+    for queries in candidates(what.queries, target.array.rows):
+        for keys in candidates(what.keys, target.array.columns):
+            for resident in (True, False):
+                for one_pass in (True, False):
+                    tiles = AttentionTiles(queries, keys, resident, one_pass)
+                    scratchpad, accumulator = attention_bytes(what, tiles)
+                    if scratchpad > target.scratchpad_bytes:
+                        continue
+                    if accumulator > target.accumulator_bytes:
+                        continue
+                    cost = attention_cycles(what, tiles, target)
+                    if best is None or cost < best:
+                        best, chosen = cost, tiles
+    return chosen
+
+
+@dataclass
+class _Buffers:
+    """On-chip buffers; keys and values have one slot per block, or two that take turns."""
+
+    query: Buffer
+    key: Buffer
+    value: Buffer
+    dots: Buffer
+    scores: Buffer
+    weights: Buffer
+    maximum: Buffer
+    total: Buffer
+    mixed: Buffer
+    output: Buffer
+    mask: Buffer | None
+
+
+class AttentionTiler:
+    """Emits one attention, head by head."""
+
+    def __init__(self, tiler: LayerTiler, op: mfm.IntegerAttentionOp) -> None:
+        self.tiler, self.emitter, self.op = tiler, tiler.emitter, op
+        self.batch, self.queries, self.heads, self.depth = shape(op.query)
+        self.keys, self.value_depth = shape(op.key)[1], shape(op.value)[3]
+        self.what = Attention(
+            self.queries, self.keys, self.depth, self.value_depth, op.mask is not None
+        )
+        tiles = choose_attention(self.what, tiler.target)
+        if tiles is None:
+            tiler.too_small(*attention_bytes(self.what, AttentionTiles(1, 1, False, False)))
+        self.tiles: AttentionTiles = tiles
+        self.blocks = math.ceil(self.keys / tiles.keys)
+        # A causal tile is told where it stands by constants, so its loops are unrolled.
+        self.causal = bool(op.causal.value)
+
+    def emit(self) -> None:
+        """Emit all batches and heads."""
+        buffers = self._allocate()
+        for batch in range(self.batch):
+
+            def head(item: Tile, batch: int = batch) -> None:
+                self._emit_head(batch, item, buffers)
+
+            self.emitter.tiles(self.heads, 1, head, unrolled=self._mask_has_heads)
+
+    @property
+    def _mask_has_heads(self) -> bool:
+        return self.op.mask is not None and shape(self.op.mask)[-3] > 1
+
+    def _allocate(self) -> _Buffers:
+        emitter, tiles = self.emitter, self.tiles
+        held = self.blocks if tiles.resident else min(2, self.blocks)
+        rows, keys = tiles.queries, tiles.keys
+        return _Buffers(
+            query=emitter.scratchpad("i8", rows, self.depth, 2),
+            key=emitter.scratchpad("i8", keys, self.depth, held),
+            value=emitter.scratchpad("i8", keys, self.value_depth, held),
+            dots=emitter.accumulator(rows, keys),
+            scores=emitter.scratchpad("i16", rows, keys, self.blocks if tiles.one_pass else 1),
+            weights=emitter.scratchpad("ui8", rows, keys, 2),
+            maximum=emitter.scratchpad("i16", rows, 1, 2),
+            total=emitter.scratchpad("i32", rows, 1, 2),
+            mixed=emitter.accumulator(rows, self.value_depth),
+            output=emitter.scratchpad("i8", rows, self.value_depth, 2),
+            mask=emitter.scratchpad("i8", rows, keys, 2) if self.op.mask is not None else None,
+        )
+
+    def _emit_head(self, batch: int, head: Tile, buffers: _Buffers) -> None:
+        if self.tiles.resident:
+            self._each_block(lambda block: self._load_key(batch, head, block, block.number, buffers))
+            self._each_block(
+                lambda block: self._load_value(batch, head, block, block.number, buffers)
+            )
+
+        def query_tile(query: Tile) -> None:
+            self._emit_queries(batch, head, query, buffers)
+
+        self.emitter.tiles(self.queries, self.tiles.queries, query_tile, unrolled=self.causal)
+
+    def _each_block(self, body: object) -> None:
+        # The first block overwrites running maxima and sums, the others add to them; the rest are
+        # few, so they are unrolled: loops are kept for queries and heads.
+        self.emitter.tiles(self.keys, self.tiles.keys, body, unrolled=True)  # type: ignore[arg-type]
+
+    def _load_key(
+        self, batch: int, head: Tile, block: Tile, slot: Affine, buffers: _Buffers
+    ) -> None:
+        width = self.heads * self.depth
+        origin = (block.start + batch * self.keys) * width + head.start * self.depth
+        target = buffers.key.at(slot=slot)
+        source = self.tiler.dram(self.op.key).at(origin, width)
+        self.emitter.load(source, target, block.size, self.depth)
+
+    def _load_value(
+        self, batch: int, head: Tile, block: Tile, slot: Affine, buffers: _Buffers
+    ) -> None:
+        width = self.heads * self.value_depth
+        origin = (block.start + batch * self.keys) * width + head.start * self.value_depth
+        target = buffers.value.at(slot=slot)
+        source = self.tiler.dram(self.op.value).at(origin, width)
+        self.emitter.load(source, target, block.size, self.value_depth)
+
+    def _emit_queries(self, batch: int, head: Tile, query: Tile, buffers: _Buffers) -> None:
+        emitter, op = self.emitter, self.op
+        query_tiles = math.ceil(self.queries / self.tiles.queries)
+        order = head.number * query_tiles + query.number
+        width = self.heads * self.depth
+        origin = (query.start + batch * self.queries) * width + head.start * self.depth
+        target = buffers.query.at(slot=order)
+        source = self.tiler.dram(op.query).at(origin, width)
+        emitter.load(source, target, query.size, self.depth)
+
+        def score(block: Tile) -> None:
+            self._score(batch, head, query, block, order, buffers)
+
+        def weigh(block: Tile) -> None:
+            self._weigh(batch, head, query, block, order, buffers)
+
+        self._each_block(score)
+        if self.tiles.one_pass:
+            self._each_block(weigh)
+        else:
+
+            def again(block: Tile) -> None:
+                self._score(batch, head, query, block, order, buffers, second=True)
+                self._weigh(batch, head, query, block, order, buffers)
+
+            self._each_block(again)
+        output = buffers.output.at(slot=order)
+        emitter.emit(
+            npu.NormalizeOp,
+            [buffers.mixed.at(slot=order), output, buffers.total.at(slot=order)],
+            query.size,
+            self.value_depth,
+            immediates=(op.output_multiplier.value, op.output_shift.value),
+        )
+        width = self.heads * self.value_depth
+        origin = (query.start + batch * self.queries) * width + head.start * self.value_depth
+        emitter.store(
+            output, self.tiler.dram(op.result).at(origin, width), query.size, self.value_depth
+        )
+
+    def _score(
+        self,
+        batch: int,
+        head: Tile,
+        query: Tile,
+        block: Tile,
+        order: Affine,
+        buffers: _Buffers,
+        second: bool = False,
+    ) -> None:
+        emitter, op = self.emitter, self.op
+        slot = block.number
+        if not self.tiles.resident:
+            slot = self._streamed(order, block, second)
+            self._load_key(batch, head, block, slot, buffers)
+        dots = buffers.dots.at(slot=self._streamed(order, block, second), pitch=4 * block.size)
+        emitter.emit(
+            npu.MatmulOp,
+            [buffers.query.at(slot=order), buffers.key.at(slot=slot), dots],
+            query.size,
+            block.size,
+            self.depth,
+            B_TRANSPOSED,
+        )
+        flags = ACCUMULATE if block.number.constant or second else 0
+        mask = None
+        if buffers.mask is not None:
+            mask = self._load_mask(batch, head, query, block, order, buffers.mask, second)
+            flags |= MASKED
+        first_query = 0
+        if self.causal:
+            flags |= CAUSAL
+            first_query = query.start.constant + self.keys - self.queries
+        emitter.emit(
+            npu.ScoresOp,
+            [dots, self._scores(block, buffers), buffers.maximum.at(slot=order), mask],
+            query.size,
+            block.size,
+            flags=flags,
+            immediates=(
+                op.score_multiplier.value,
+                op.score_shift.value,
+                first_query,
+                block.start.constant,
+            ),
+        )
+
+    def _streamed(self, order: Affine, block: Tile, second: bool) -> Affine:
+        passes = 1 if self.tiles.one_pass else 2
+        return (order * passes + int(second)) * self.blocks + block.number
+
+    def _scores(self, block: Tile, buffers: _Buffers) -> object:
+        return buffers.scores.at(slot=block.number, pitch=2 * block.size)
+
+    def _load_mask(
+        self,
+        batch: int,
+        head: Tile,
+        query: Tile,
+        block: Tile,
+        order: Affine,
+        buffer: Buffer,
+        second: bool,
+    ) -> object:
+        sizes = (1,) * (4 - len(shape(self.op.mask))) + shape(self.op.mask)
+        strides = [sizes[1] * sizes[2] * sizes[3], sizes[2] * sizes[3], sizes[3], 1]
+        steps = [stride if size > 1 else 0 for size, stride in zip(sizes, strides, strict=True)]
+        origin = query.start * steps[2] + head.start * steps[1] + block.start * steps[3]
+        origin = origin + batch * steps[0]
+        rows = query.size if sizes[2] > 1 else 1
+        slot = self._streamed(order, block, second)
+        self.emitter.load(
+            self.tiler.dram(self.op.mask).at(origin, sizes[3]),
+            buffer.at(slot=slot, pitch=block.size),
+            rows,
+            block.size,
+        )
+        return buffer.at(slot=slot, pitch=block.size if rows > 1 or query.size == 1 else 0)
+
+    def _weigh(
+        self, batch: int, head: Tile, query: Tile, block: Tile, order: Affine, buffers: _Buffers
+    ) -> None:
+        emitter = self.emitter
+        number = order * self.blocks + block.number
+        weights = buffers.weights.at(slot=number, pitch=block.size)
+        later = bool(block.number.constant)
+        emitter.emit(
+            npu.ExponentialOp,
+            [
+                self._scores(block, buffers),
+                weights,
+                buffers.maximum.at(slot=order),
+                buffers.total.at(slot=order),
+            ],
+            query.size,
+            block.size,
+            flags=ACCUMULATE if later else 0,
+        )
+        slot = block.number
+        if not self.tiles.resident:
+            slot = number
+            self._load_value(batch, head, block, slot, buffers)
+        emitter.emit(
+            npu.MatmulOp,
+            [weights, buffers.value.at(slot=slot), buffers.mixed.at(slot=order)],
+            query.size,
+            self.value_depth,
+            block.size,
+            ADD_TO if later else 0,
+        )
