@@ -23,7 +23,8 @@ from girih.dialects.mfm.base import (
 
 MAXIMUM_KEYS = 65535
 """Most keys whose weighted sum, uint8 x int8, int32 holds."""
-MAXIMUM_HEAD_DEPTH = 1 << 17
+MAXIMUM_HEAD_DEPTH = (1 << 17) - 1
+"""Longest sum of int8 x int8 products that int32 holds: 2^17 of them can be 2^31."""
 
 
 class _Attention(Operation):

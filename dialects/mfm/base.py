@@ -64,16 +64,36 @@ def numpy_dtype(value: ir.Value) -> np.dtype[Any]:
 class Operation(Mfm.Operation):
     """Base of all `mfm` operations: verification by `check`, meaning by `reference`."""
 
+    least_axes = dict[str, int]()
+    """Lowest rank of the operands and results, by name, whose shape `check` takes apart."""
+
     def check(self) -> Iterator[str]:
         """Yield a sentence, what was found and what was expected, for each broken rule."""
         yield from ()
 
     def verify_invariants(self) -> bool:
         """Report every broken rule at the operation's location; MLIR calls this."""
-        problems = list(self.check())
+        # `check` may rely on the form: it reads fields by name, and shapes by axis.
+        problems = list(self._check_form()) or list(self.check())
         for problem in problems:
             self.location.emit_error(f"'{self.OPERATION_NAME}' {problem}")
         return not problems
+
+    def _check_form(self) -> Iterator[str]:
+        attributes = self.operation.attributes
+        needed = [field.name for field in self._fields if isinstance(field, ext.AttributeDef)]
+        if self._ODS_OPERAND_SEGMENTS is not None:
+            needed.append("operandSegmentSizes")
+        for name in needed:
+            if name not in attributes:
+                yield f"lacks the attribute {name}"
+        for value in (*self.operation.operands, *self.operation.results):
+            if not (isinstance(value.type, ir.RankedTensorType) and value.type.has_static_shape):
+                yield f"has the type {value.type}, expected a tensor of static shape"
+                return
+        if self._ODS_OPERAND_SEGMENTS is None or "operandSegmentSizes" in attributes:
+            for name, least in self.least_axes.items():
+                yield from expect_axes(name, getattr(self, name), least)
 
     def reference(self, *inputs: Array) -> Array:
         """Meaning of the operation on NumPy arrays, one per operand, in order."""
@@ -100,6 +120,12 @@ def expect_rank(name: str, value: ir.Value, expected: int) -> bool:
 def rank_problem(name: str, value: ir.Value, expected: int) -> str:
     """Sentence for a wrong rank."""
     return f"{name} has rank {len(shape(value))}, expected {expected}"
+
+
+def expect_axes(name: str, value: ir.Value, least: int) -> Iterator[str]:
+    """Yield a problem unless the value has so many axes at least."""
+    if len(shape(value)) < least:
+        yield f"{name} has rank {len(shape(value))}, expected at least {least}"
 
 
 def expect_broadcast(name: str, value: ir.Value, target: Sequence[int]) -> Iterator[str]:

@@ -20,6 +20,8 @@ class CacheUpdateOp(Operation, name="cache_update", traits=[ext.Pure]):
     rows: ext.Operand[Any]
     result: ext.Result[Any]
 
+    least_axes = {"cache": 2}
+
     def check(self) -> Iterator[str]:
         batch, _, *rest = shape(self.cache)
         yield from expect_element("position", self.position, "i32", "i64")

@@ -33,6 +33,9 @@ class _Convolution(Operation):
         if not expect_rank("x", x, 3):
             yield rank_problem("x", x, 3)
             return
+        if not expect_rank("weight", weight, 2):
+            yield rank_problem("weight", weight, 2)
+            return
         batch, length, channels = shape(x)
         kernel, stride, padding = self.kernel.value, self.stride.value, self.padding.value
         outputs = shape(weight)[0]
@@ -88,12 +91,15 @@ class IntegerConv1dOp(_Convolution, name="integer_conv1d", traits=[ext.Pure]):
     padding: ir.IntegerAttr
 
     def check(self) -> Iterator[str]:
-        outputs, depth = shape(self.weight)
         yield from expect_element("x", self.x, "i8")
         yield from expect_element("weight", self.weight, "i8")
         yield from expect_element("result", self.result, "i8", "i16")
+        problems = list(self._check_window(self.x, self.weight, self.result))
+        yield from problems
+        if problems:
+            return
+        outputs, depth = shape(self.weight)
         yield from expect_shape("parameters", self.parameters, (3, outputs))
-        yield from self._check_window(self.x, self.weight, self.result)
         if depth > MAXIMUM_DEPTH:
             yield f"sums {depth} products, expected at most {MAXIMUM_DEPTH} to fit int32"
 

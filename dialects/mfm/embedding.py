@@ -12,7 +12,9 @@ from girih.dialects.mfm.base import (
     Operation,
     element,
     expect_element,
+    expect_rank,
     expect_shape,
+    rank_problem,
     shape,
 )
 
@@ -36,6 +38,9 @@ class EmbeddingOp(Operation, name="embedding", traits=[ext.Pure]):
     result: ext.Result[Any]
 
     def check(self) -> Iterator[str]:
+        if not expect_rank("table", self.table, 2):
+            yield rank_problem("table", self.table, 2)
+            return
         yield from expect_element("indices", self.indices, "i32", "i64")
         yield from expect_element("result", self.result, element(self.table))
         yield from expect_shape("result", self.result, (*shape(self.indices), shape(self.table)[1]))
@@ -57,6 +62,9 @@ class IntegerEmbeddingOp(Operation, name="integer_embedding", traits=[ext.Pure])
     result: ext.Result[Any]
 
     def check(self) -> Iterator[str]:
+        if not expect_rank("table", self.table, 2):
+            yield rank_problem("table", self.table, 2)
+            return
         rows, columns = shape(self.table)
         yield from expect_element("indices", self.indices, "i32", "i64")
         yield from expect_element("table", self.table, "i8")

@@ -18,8 +18,8 @@ from girih.dialects.mfm.base import (
     shape,
 )
 
-MAXIMUM_DEPTH = 1 << 17
-"""Longest sum of int8 x int8 products that int32 holds exactly: 2^17 x 2^14 = 2^31."""
+MAXIMUM_DEPTH = (1 << 16) - 1
+"""Longest sum of int8 x int8 products that int32 holds together with a bias of up to 2^30."""
 
 
 class LinearOp(Operation, name="linear", traits=[ext.Pure]):
@@ -32,6 +32,8 @@ class LinearOp(Operation, name="linear", traits=[ext.Pure]):
     weight: ext.Operand[Any]
     result: ext.Result[Any]
     bias: ext.Operand[Any] | None = None
+
+    least_axes = {"x": 1, "result": 1}
 
     def check(self) -> Iterator[str]:
         inputs, outputs = shape(self.x)[-1], shape(self.result)[-1]
@@ -58,6 +60,8 @@ class IntegerLinearOp(Operation, name="integer_linear", traits=[ext.Pure]):
     weight: ext.Operand[Any]
     parameters: ext.Operand[Any]
     result: ext.Result[Any]
+
+    least_axes = {"x": 1, "result": 1}
 
     def check(self) -> Iterator[str]:
         inputs, outputs = shape(self.x)[-1], shape(self.result)[-1]

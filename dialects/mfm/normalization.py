@@ -33,6 +33,8 @@ class LayerNormOp(Operation, name="layer_norm", traits=[ext.Pure]):
     result: ext.Result[Any]
     epsilon: ir.FloatAttr
 
+    least_axes = {"x": 1}
+
     def check(self) -> Iterator[str]:
         yield from expect_element("x", self.x, "f32")
         yield from expect_shape("gamma", self.gamma, shape(self.x)[-1:])
@@ -58,6 +60,8 @@ class IntegerLayerNormOp(Operation, name="integer_layer_norm", traits=[ext.Pure]
     result: ext.Result[Any]
     epsilon: ir.IntegerAttr
     shift: ir.IntegerAttr
+
+    least_axes = {"x": 1}
 
     def check(self) -> Iterator[str]:
         width = shape(self.x)[-1]

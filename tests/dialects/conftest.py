@@ -19,6 +19,8 @@ class Operations:
     """Operations by name, operand types, result type and attributes, all as MLIR spells them."""
 
     context: ir.Context = field(default_factory=create_context)
+    modules: list[ir.Module] = field(default_factory=list[ir.Module])
+    """Keeps alive what the operations point into."""
 
     def parse(self, name: str, operands: Sequence[str], result: str, attributes: str = "") -> Any:
         """The operation; raises `MLIRError` where its verifier refuses it."""
@@ -37,6 +39,7 @@ class Operations:
         )
         with self.context:
             module = ir.Module.parse(text)
+        self.modules.append(module)
         return module.body.operations[0].regions[0].blocks[0].operations[0]
 
     def problems(
@@ -49,9 +52,7 @@ class Operations:
             return re.findall(rf"'mfm\.{name}' (.*)", str(error))
         return []
 
-    def run(
-        self, name: str, inputs: Sequence[Any], result: str, attributes: str = ""
-    ) -> Any:
+    def run(self, name: str, inputs: Sequence[Any], result: str, attributes: str = "") -> Any:
         """The operation's `reference()` on arrays; operand types are those of the arrays."""
         return self.of(name, inputs, result, attributes).reference(*inputs)
 
