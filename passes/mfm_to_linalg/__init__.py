@@ -1,0 +1,55 @@
+"""Lowerings of the `mfm` operations to linalg, one operation family a file as in the dialect.
+
+A lowering gets the operation, with the insertion point before it, and returns its replacement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch_mlir import ir
+
+from girih.passes.mfm_to_linalg import (
+    activation,
+    attention,
+    cache,
+    convolution,
+    elementwise,
+    embedding,
+    linear,
+    normalization,
+    quantization,
+    shaping,
+)
+from girih.passes.mfm_to_linalg.parameter import PARAMETER_SCOPE, Globals
+
+Lowering = Callable[[Any], ir.Value]
+
+LOWERINGS: dict[str, Lowering] = {
+    "mfm.add": elementwise.lower_add,
+    "mfm.attention": attention.lower_attention,
+    "mfm.cache_update": cache.lower_cache_update,
+    "mfm.compare": elementwise.lower_compare,
+    "mfm.conv1d": convolution.lower_conv1d,
+    "mfm.dequantize": quantization.lower_dequantize,
+    "mfm.embedding": embedding.lower_embedding,
+    "mfm.gelu": activation.lower_gelu,
+    "mfm.integer_add": elementwise.lower_integer_add,
+    "mfm.integer_attention": attention.lower_integer_attention,
+    "mfm.integer_conv1d": convolution.lower_integer_conv1d,
+    "mfm.integer_embedding": embedding.lower_integer_embedding,
+    "mfm.integer_gelu": activation.lower_integer_gelu,
+    "mfm.integer_layer_norm": normalization.lower_integer_layer_norm,
+    "mfm.integer_linear": linear.lower_integer_linear,
+    "mfm.layer_norm": normalization.lower_layer_norm,
+    "mfm.linear": linear.lower_linear,
+    "mfm.multiply_scalar": elementwise.lower_multiply_scalar,
+    "mfm.quantize": quantization.lower_quantize,
+    "mfm.rescale": quantization.lower_rescale,
+    "mfm.reshape": shaping.lower_reshape,
+    "mfm.slice": shaping.lower_slice,
+    "mfm.transpose": shaping.lower_transpose,
+}
+
+__all__ = ["LOWERINGS", "PARAMETER_SCOPE", "Globals", "Lowering"]
