@@ -11,6 +11,7 @@ from girih.runtime.report import LayerReport, Report
 COLOURS = {"matrix": "green", "dram": "yellow", "vector": "cyan", "latency": "magenta"}
 
 _COLUMNS = ("cycles", "share", "busy", "roofline", "DRAM", "energy", "bound")
+_WIDTHS = {"cycles": 10, "share": 6, "busy": 6, "bound": 7}
 
 
 def table(report: Report, limit: int | None = None, title: str | None = None) -> Table:
@@ -25,25 +26,25 @@ def table(report: Report, limit: int | None = None, title: str | None = None) ->
         kept = {id(layer) for layer in longest}
         shown = [layer for layer in shown if id(layer) in kept]
     made = Table(
-        title=title or f"Cost on target {report.target}",
+        title=f"{title or f'Cost on target {report.target}'}: {time_text(report.seconds)}",
         title_justify="left",
         box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
         pad_edge=False,
     )
-    made.add_column("layer", overflow="ellipsis", no_wrap=True)
-    made.add_column("operation", overflow="ellipsis", no_wrap=True)
+    made.add_column("layer", overflow="fold")
     for column in _COLUMNS:
-        made.add_column(column, justify="left" if column == "bound" else "right", no_wrap=True)
+        # What is widest, written out: in a narrow terminal only the names are folded.
+        made.add_column(column, justify="right", no_wrap=True, min_width=_WIDTHS.get(column, 8))
     for layer in shown:
         made.add_row(*_row(layer, report.cycles))
     left_out = len(report.layers) - len(shown)
     if left_out:
         rest = report.cycles - sum(layer.cycles for layer in shown)
-        made.add_row(f"{left_out} more", "", f"{rest:,}", _share(rest, report.cycles))
+        made.add_row(f"{left_out} more", f"{rest:,}", _share(rest, report.cycles))
     made.add_section()
     made.add_row(
-        "all", f"{report.calls} calls" if report.calls > 1 else "",
-        f"{report.cycles:,}", f"{1000 * report.seconds:.3f} ms",
+        "all" if report.calls == 1 else f"all {report.calls} calls", f"{report.cycles:,}", "",
         f"{report.utilization:.1%}", _ratio(report.cycles, report.roofline_cycles),
         bytes_text(report.dram_read_bytes + report.dram_write_bytes),
         energy_text(report.energy_joules), "", style="bold",
@@ -60,6 +61,14 @@ def bytes_text(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def time_text(seconds: float) -> str:
+    """A time for people."""
+    for scale, unit in ((1.0, "s"), (1e-3, "ms")):
+        if seconds >= scale:
+            return f"{seconds / scale:.3f} {unit}"
+    return f"{seconds / 1e-6:.1f} µs"
+
+
 def energy_text(joules: float) -> str:
     """An energy for people."""
     for scale, unit in ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"), (1e-9, "nJ")):
@@ -70,8 +79,7 @@ def energy_text(joules: float) -> str:
 
 def _row(layer: LayerReport, cycles: int) -> tuple[str | Text, ...]:
     return (
-        layer.name,
-        layer.operation.removeprefix("mfm."),
+        layer.name or layer.operation,
         f"{layer.cycles:,}",
         _share(layer.cycles, cycles),
         f"{layer.utilization:.1%}",
