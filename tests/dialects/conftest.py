@@ -19,7 +19,7 @@ class Operations:
     """Operations by name, operand types, result type and attributes, all as MLIR spells them."""
 
     context: ir.Context = field(default_factory=create_context)
-    modules: list[ir.Module] = field(default_factory=list[ir.Module])
+    modules: list[ir.Module] = field(default_factory=list[ir.Module], repr=False)
     """Keeps alive what the operations point into."""
 
     def parse(self, name: str, operands: Sequence[str], result: str, attributes: str = "") -> Any:
