@@ -2,7 +2,7 @@ from typing import Any
 
 from typing_extensions import Buffer
 
-class Refused(Exception):  # noqa: N818
+class RefusedError(Exception):
     args: tuple[str, int]
 
 class Program:

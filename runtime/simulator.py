@@ -220,7 +220,7 @@ class LoadedProgram:
         data = program.encode() if isinstance(program, Program) else program
         try:
             self._loaded = _simulator.Program(data)
-        except _simulator.Refused as error:
+        except _simulator.RefusedError as error:
             raise self._explain(error) from None
 
     @property
@@ -228,7 +228,7 @@ class LoadedProgram:
         """DRAM that the program needs."""
         return self._loaded.dram_bytes
 
-    def _explain(self, error: _simulator.Refused) -> ProgramError:
+    def _explain(self, error: _simulator.RefusedError) -> ProgramError:
         message, index = error.args
         if index < 0:
             return ProgramError(message)
@@ -382,7 +382,7 @@ class Machine:
         loaded = program if isinstance(program, LoadedProgram) else LoadedProgram(program)
         try:
             fields = self._machine.run(loaded._loaded, functional, timeline)
-        except _simulator.Refused as error:
+        except _simulator.RefusedError as error:
             raise loaded._explain(error) from None
         return SimulationResult(
             target=self.target,

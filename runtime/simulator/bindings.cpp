@@ -166,9 +166,9 @@ NB_MODULE(_simulator, module) {
 
   // Its arguments are the message and the index of the instruction (-1: none).
   static PyObject* refused = nullptr;
-  refused = PyErr_NewException("girih.runtime._simulator.Refused", nullptr, nullptr);
+  refused = PyErr_NewException("girih.runtime._simulator.RefusedError", nullptr, nullptr);
   if (refused == nullptr) nb::raise_python_error();
-  module.attr("Refused") = nb::borrow(refused);
+  module.attr("RefusedError") = nb::borrow(refused);
   nb::register_exception_translator([](const std::exception_ptr& pointer, void*) {
     try {
       std::rethrow_exception(pointer);

@@ -46,6 +46,7 @@ inline constexpr std::uint16_t kTransposed = 1;         // matmul
 inline constexpr std::uint16_t kMatmulAccumulate = 2;   // matmul
 inline constexpr std::uint16_t kOutputStationary = 4;   // matmul
 inline constexpr std::uint16_t kScalar = 1;             // rescale
+inline constexpr std::uint16_t kRowParameters = 2;      // rescale
 inline constexpr std::uint16_t kScoresAccumulate = 1;   // scores
 inline constexpr std::uint16_t kMasked = 2;             // scores
 inline constexpr std::uint16_t kCausal = 4;             // scores

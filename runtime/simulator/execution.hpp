@@ -43,6 +43,7 @@ class Execution {
   void fill(const Step& step);
   void multiply(const Step& step);
   void compute_vector(const Step& step);
+  void rescale_rows(VectorTask task);
   std::uint8_t* pointer(const Step& step, int number) const;
   Region region(const Step& step, int number) const;
 

@@ -161,6 +161,17 @@ void Execution::check_parameters(const Step& step) const {
   const Instruction& instruction = step.instruction;
   const bool rescales = instruction.opcode == kRescale && !(instruction.flags & kScalar);
   if (!rescales && instruction.opcode != kGelu) return;
+  if (rescales && (instruction.flags & kRowParameters)) {
+    for (std::uint64_t row = 0; row < instruction.rows; ++row) {
+      std::int32_t scale[3];
+      std::memcpy(scale, pointer(step, 2) + row * step.shapes[2].pitch, sizeof scale);
+      if (scale[1] >= 0 && scale[2] >= 1 && scale[2] <= 62) continue;
+      refuse("operand c holds multiplier " + std::to_string(scale[1]) + " and shift " +
+             std::to_string(scale[2]) + " for row " + std::to_string(row) +
+             ", expected a multiplier of at least 0 and a shift of 1 to 62");
+    }
+    return;
+  }
   const std::uint64_t pitch = step.shapes[2].pitch;
   const std::uint8_t* multipliers = pointer(step, 2) + (rescales ? pitch : 0);
   const std::uint8_t* shifts = multipliers + pitch;
@@ -242,6 +253,22 @@ void Execution::multiply(const Step& step) {
   machine_.multiplier_.run(kernels_, machine_.threads_, task, pointer(step, 1), key);
 }
 
+// Each row as a tile of its own, with its parameters as immediates.
+void Execution::rescale_rows(VectorTask task) {
+  const std::uint64_t rows = task.rows;
+  task.rows = 1;
+  task.per_column = false;
+  for (std::uint64_t row = 0; row < rows; ++row) {
+    std::int32_t scale[3];
+    std::memcpy(scale, task.c.data, sizeof scale);
+    std::copy_n(scale, 3, task.immediates);
+    kernels_.rescale(task);
+    task.a.data += task.a.pitch;
+    task.b.data += task.b.pitch;
+    task.c.data += task.c.pitch;
+  }
+}
+
 void Execution::compute_vector(const Step& step) {
   const Instruction& instruction = step.instruction;
   VectorTask task{};
@@ -256,6 +283,10 @@ void Execution::compute_vector(const Step& step) {
   std::copy_n(instruction.immediates, 8, task.immediates);
   switch (instruction.opcode) {
     case kRescale:
+      if (instruction.flags & kRowParameters) {
+        rescale_rows(task);
+        break;
+      }
       task.per_column = (instruction.flags & kScalar) == 0;
       kernels_.rescale(task);
       break;

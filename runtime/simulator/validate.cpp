@@ -73,16 +73,17 @@ constexpr OpcodeRules kRules[kOpcodeCount] = {
      {source(kInScratchpad, kIsI8 | kIsU8, Extent::kMatrixA),
       source(kInScratchpad, kIsI8, Extent::kMatrixB),
       target(kInAccumulator, kIsI32, Extent::kTile, kMatmulAccumulate), kNothing}},
-    {kScalar,
+    {kScalar | kRowParameters,
      {source(kOnChip, kIsI8 | kIsI16 | kIsI32), target(kInScratchpad, kIsI8 | kIsI16),
       {Presence::kWithoutFlag, kScalar, kInScratchpad, kIsI32, Extent::kParameters3, false, 0,
        false},
       kNothing}},
     {0,
-     {source(kInScratchpad, kIsI8 | kIsI16), source(kInScratchpad, kIsI8 | kIsI16),
+     {source(kInScratchpad, kIsI8 | kIsI16),
+      {Presence::kAlways, 0, kInScratchpad, kIsI8 | kIsI16, Extent::kTile, false, 0, true},
       target(kInScratchpad, kIsI8 | kIsI16), kNothing}},
     {0,
-     {source(kInScratchpad, kIsI16), target(kInScratchpad, kIsI8),
+     {source(kInScratchpad, kIsI16), target(kInScratchpad, kIsI8 | kIsI16),
       source(kInScratchpad, kIsI32, Extent::kParameters2),
       source(kInScratchpad, kIsI32, Extent::kTable)}},
     {0,
@@ -213,7 +214,11 @@ class Validator {
         columns = instruction_.flags & kTransposed ? instruction_.depth : instruction_.columns;
         break;
       case Extent::kParameters3:
-        rows = 3;
+        if (instruction_.flags & kRowParameters) {
+          columns = 3;
+        } else {
+          rows = 3;
+        }
         break;
       case Extent::kParameters2:
         rows = 2;
@@ -327,6 +332,9 @@ class Validator {
         break;
       }
       case kRescale:
+        if ((instruction_.flags & kScalar) && (instruction_.flags & kRowParameters)) {
+          refuse("flags scalar and per_row exclude each other");
+        }
         if (instruction_.flags & kScalar) {
           expect(0, kLow32, kHigh32, "bias");
           expect(1, 0, kHigh32, "multiplier");

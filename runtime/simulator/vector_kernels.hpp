@@ -239,7 +239,7 @@ void gelu(const VectorTask& task) {
                                      static_cast<u32>(table[place]));
       }
       scale.apply(values, count, sizes);
-      store_saturated(sizes, 1, count, at(task.b, row, column));
+      store_saturated(sizes, task.b.bytes, count, at(task.b, row, column));
     }
   }
 }

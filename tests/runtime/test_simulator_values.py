@@ -1,0 +1,780 @@
+"""Every opcode against its meaning in plain Python integers, for each set of kernels.
+
+The functions below are written from docs/numerics.md alone, one element at a time.
+"""
+
+from __future__ import annotations
+
+from math import isqrt
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from girih.runtime.program import (
+    DType,
+    ExponentialFlag,
+    MatmulFlag,
+    Opcode,
+    Operand,
+    RescaleFlag,
+    ScoresFlag,
+    Space,
+    TransferFlag,
+)
+from girih.runtime.simulator import Machine, available_kernels
+
+pytestmark = [
+    pytest.mark.simulator,
+    pytest.mark.parametrize("kernels", available_kernels()),
+]
+
+Array = npt.NDArray[Any]
+LOWEST = {DType.I8: -128, DType.U8: 0, DType.I16: -(1 << 15), DType.I32: -(1 << 31)}
+HIGHEST = {DType.I8: 127, DType.U8: 255, DType.I16: (1 << 15) - 1, DType.I32: (1 << 31) - 1}
+
+several = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+seeds = st.integers(0, 2**32 - 1)
+rows_strategy = st.integers(1, 7)
+columns_strategy = st.one_of(st.integers(1, 40), st.sampled_from([63, 64, 65, 255, 256, 257, 300]))
+gaps = st.sampled_from([0, 0, 1, 5, 16])
+multipliers = st.one_of(
+    st.integers(1 << 30, (1 << 31) - 1), st.integers(0, (1 << 31) - 1), st.sampled_from([0, 1, 2])
+)
+shifts = st.one_of(st.integers(28, 45), st.integers(1, 62))
+
+
+def clamp(value: int, dtype: DType) -> int:
+    return max(LOWEST[dtype], min(HIGHEST[dtype], value))
+
+
+def shift_round(value: int, shift: int) -> int:
+    return (value + (1 << (shift - 1))) >> shift
+
+
+def rescale(value: int, multiplier: int, shift: int, dtype: DType) -> int:
+    return clamp(shift_round(value * multiplier, shift), dtype)
+
+
+def power(score: int, largest: int) -> int:
+    if score == -32768:
+        return 0
+    below = max(largest - score, 0)
+    fraction, exponent = below & 255, below >> 8
+    mantissa = 32640 - ((fraction * (21948 - ((fraction * 5664) >> 8))) >> 8)
+    return 0 if exponent > 15 else (mantissa + (64 << exponent)) >> (7 + exponent)
+
+
+def random_values(seed: int, shape: tuple[int, ...], dtype: DType) -> Array:
+    """Random of the whole range, of a small one, or of extremes."""
+    generator = np.random.default_rng(seed)
+    low, high = LOWEST[dtype], HIGHEST[dtype]
+    kind = seed % 4
+    if kind == 0:
+        values = generator.choice([low, low + 1, -1 % (high + 1), 0, 1, high - 1, high], shape)
+    elif kind == 1:
+        values = generator.integers(max(low, -300), min(high, 300) + 1, shape)
+    else:
+        values = generator.integers(low, high + 1, shape)
+    return values.astype(dtype.numpy)
+
+
+def random_parameters(seed: int, columns: int) -> tuple[Array, Array]:
+    generator = np.random.default_rng(seed + 1)
+    if seed % 3 == 0:  # as calibration makes them
+        multiplier = generator.integers(1 << 30, 1 << 31, columns)
+        shift = generator.integers(31, 45, columns)
+    else:
+        multiplier = generator.integers(0, 1 << 31, columns) >> generator.integers(0, 31, columns)
+        shift = generator.integers(1, 63, columns)
+    return multiplier.astype(np.int32), shift.astype(np.int32)
+
+
+def each(function: Any, *arrays: Array) -> Array:
+    """Applies a function of Python ints element by element."""
+    return np.vectorize(lambda *values: function(*map(int, values)), otypes=[object])(*arrays)
+
+
+@several
+@given(
+    seed=seeds,
+    rows=st.one_of(st.integers(1, 20), st.just(70)),
+    columns=columns_strategy,
+    depth=st.one_of(st.integers(1, 20), st.sampled_from([63, 64, 65, 130, 511, 513])),
+    gap=gaps,
+    transposed=st.booleans(),
+    unsigned=st.booleans(),
+    times=st.integers(1, 3),
+    stationary=st.booleans(),
+)
+def test_matmul(
+    kernels: str,
+    bench: Any,
+    seed: int,
+    rows: int,
+    columns: int,
+    depth: int,
+    gap: int,
+    transposed: bool,
+    unsigned: bool,
+    times: int,
+    stationary: bool,
+) -> None:
+    test = bench(kernels)
+    a = random_values(seed, (rows, depth), DType.U8 if unsigned else DType.I8)
+    b = random_values(seed + 2, (depth, columns), DType.I8)
+    left = test.put(a, gap)
+    right = test.put(b.T if transposed else b, gap)
+    pitch = (columns + gap) * 4
+    if rows * pitch > test.target.accumulator_bytes:
+        pitch = columns * 4
+    accumulator = Operand(Space.ACCUMULATOR, 0, DType.I32, pitch=pitch)
+    flags = MatmulFlag.B_TRANSPOSED if transposed else MatmulFlag(0)
+    flags |= MatmulFlag.OUTPUT_STATIONARY if stationary else MatmulFlag(0)
+    for time in range(times):
+        test.do(
+            Opcode.MATMUL,
+            rows=rows,
+            columns=columns,
+            depth=depth,
+            a=left,
+            b=right,
+            c=accumulator,
+            flags=flags | (MatmulFlag.ACCUMULATE if time else MatmulFlag(0)),
+        )
+    # The accumulator is seen through rescales of its low and high half.
+    expected = a.astype(np.int64) @ b.astype(np.int64) * times
+    outputs: list[Array] = []
+    for shift in (1, 16):
+        out = test.room(rows, columns, DType.I16)
+        multiplier = 2 if shift == 1 else 1
+        test.do(
+            Opcode.RESCALE,
+            rows=rows,
+            columns=columns,
+            a=accumulator,
+            b=out,
+            flags=RescaleFlag.SCALAR,
+            immediates=(0, multiplier, shift),
+        )
+        outputs.append(each(lambda v, m=multiplier, s=shift: rescale(v, m, s, DType.I16), expected))
+    for found, wanted in zip(test.run(), outputs, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_matmul_sums_are_modulo_2_32(kernels: str, bench: Any) -> None:
+    test = bench(kernels)
+    a = np.full((2, 4096), -128, np.int8)
+    b = np.full((4096, 5), -128, np.int8)
+    accumulator, expected = test.product(a, b, 40)
+    assert expected[0, 0] == 40 * 4096 * 128 * 128 - (1 << 32)
+    out = test.room(2, 5, DType.I16)
+    scalar = RescaleFlag.SCALAR
+    test.do(
+        Opcode.RESCALE, rows=2, columns=5, a=accumulator, b=out, flags=scalar, immediates=(0, 1, 17)
+    )
+    np.testing.assert_array_equal(
+        test.run()[0], each(lambda v: rescale(v, 1, 17, DType.I16), expected)
+    )
+
+
+def test_matmul_large_products_use_threads(kernels: str, bench: Any) -> None:
+    test = bench(kernels)
+    generator = np.random.default_rng(5)
+    a = generator.integers(-128, 128, (131, 700), dtype=np.int8)
+    b = generator.integers(-128, 128, (230, 700), dtype=np.int8)
+    left, right = test.put(a), test.put(b)
+    accumulator = Operand(Space.ACCUMULATOR, 0, DType.I32, pitch=230 * 4)
+    test.do(
+        Opcode.MATMUL,
+        rows=131,
+        columns=230,
+        depth=700,
+        a=left,
+        b=right,
+        c=accumulator,
+        flags=MatmulFlag.B_TRANSPOSED,
+    )
+    out = test.room(131, 230, DType.I16)
+    test.do(
+        Opcode.RESCALE,
+        rows=131,
+        columns=230,
+        a=accumulator,
+        b=out,
+        flags=RescaleFlag.SCALAR,
+        immediates=(0, 1, 7),
+    )
+    wide = a.astype(np.int64) @ b.T.astype(np.int64)
+    np.testing.assert_array_equal(test.run()[0], np.clip((wide + 64) >> 7, -32768, 32767))
+
+
+def test_matmul_sees_weights_that_were_written_again(kernels: str, bench: Any) -> None:
+    """The packed form of b is kept only as long as b is what it was."""
+    test = bench(kernels)
+    generator = np.random.default_rng(6)
+    a = generator.integers(-128, 128, (8, 32), dtype=np.int8)
+    first, second = generator.integers(-128, 128, (2, 32, 24), dtype=np.int8)
+    left, right, other = test.put(a), test.put(first), test.put(second)
+    accumulator = Operand(Space.ACCUMULATOR, 0, DType.I32, pitch=96)
+    expected: list[Array] = []
+    for weights in (first, first, second):
+        if weights is second:
+            test.do(
+                Opcode.RESCALE,
+                rows=32,
+                columns=24,
+                a=other,
+                b=right,
+                flags=RescaleFlag.SCALAR,
+                immediates=(0, 1 << 30, 30),
+            )
+        test.do(Opcode.MATMUL, rows=8, columns=24, depth=32, a=left, b=right, c=accumulator)
+        out = test.room(8, 24, DType.I16)
+        test.do(
+            Opcode.RESCALE,
+            rows=8,
+            columns=24,
+            a=accumulator,
+            b=out,
+            flags=RescaleFlag.SCALAR,
+            immediates=(0, 1, 5),
+        )
+        wide = a.astype(np.int64) @ weights.astype(np.int64)
+        expected.append(np.clip((wide + 16) >> 5, -32768, 32767))
+    for found, wanted in zip(test.run(), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@several
+@given(
+    seed=seeds,
+    rows=rows_strategy,
+    columns=columns_strategy,
+    gap=gaps,
+    source=st.sampled_from([DType.I8, DType.I16, DType.I32]),
+    target=st.sampled_from([DType.I8, DType.I16]),
+)
+def test_rescale_per_column(
+    kernels: str,
+    bench: Any,
+    seed: int,
+    rows: int,
+    columns: int,
+    gap: int,
+    source: DType,
+    target: DType,
+) -> None:
+    test = bench(kernels)
+    values = random_values(seed, (rows, columns), source)
+    bias = random_values(seed + 3, (columns,), DType.I32)
+    multiplier, shift = random_parameters(seed, columns)
+    out = test.room(rows, columns, target, gap)
+    test.do(
+        Opcode.RESCALE,
+        rows=rows,
+        columns=columns,
+        a=test.put(values, gap),
+        b=out,
+        c=test.put(np.stack([bias, multiplier, shift]), gap),
+    )
+
+    def meaning(value: int, b: int, m: int, s: int) -> int:
+        return rescale(clamp(value + b, DType.I32), m, s, target)
+
+    np.testing.assert_array_equal(test.run()[0], each(meaning, values, bias, multiplier, shift))
+
+
+@several
+@given(
+    seed=seeds,
+    rows=rows_strategy,
+    columns=columns_strategy,
+    bias=st.integers(-(1 << 31), (1 << 31) - 1),
+    multiplier=multipliers,
+    shift=shifts,
+    dtype=st.sampled_from([DType.I8, DType.I16]),
+)
+def test_rescale_scalar_in_place(
+    kernels: str,
+    bench: Any,
+    seed: int,
+    rows: int,
+    columns: int,
+    bias: int,
+    multiplier: int,
+    shift: int,
+    dtype: DType,
+) -> None:
+    test = bench(kernels)
+    values = random_values(seed, (rows, columns), dtype)
+    place = test.put(values)
+    test.watch(place, rows, columns)
+    test.do(
+        Opcode.RESCALE,
+        rows=rows,
+        columns=columns,
+        a=place,
+        b=place,
+        flags=RescaleFlag.SCALAR,
+        immediates=(bias, multiplier, shift),
+    )
+
+    def meaning(value: int) -> int:
+        return rescale(clamp(value + bias, DType.I32), multiplier, shift, dtype)
+
+    np.testing.assert_array_equal(test.run()[0], each(meaning, values))
+
+
+@pytest.mark.parametrize("shift", [1, 2, 15, 16, 30, 31, 32, 33, 34, 61, 62])
+@pytest.mark.parametrize("multiplier", [0, 1, 3, 1 << 15, (1 << 30) - 1, 1 << 30, (1 << 31) - 1])
+def test_rescale_at_the_edges(kernels: str, bench: Any, shift: int, multiplier: int) -> None:
+    near = [0, 1, 2, 127, 128, 32767, 32768, 1 << 20, (1 << 30) - 1, 1 << 30, (1 << 31) - 1]
+    values = np.array([near + [-v for v in near] + [-(1 << 31)]], np.int64).astype(np.int32)
+    test = bench(kernels)
+    source = test.put(values)
+    for dtype in (DType.I8, DType.I16):
+        test.do(
+            Opcode.RESCALE,
+            rows=1,
+            columns=values.shape[1],
+            a=source,
+            b=test.room(1, values.shape[1], dtype),
+            flags=RescaleFlag.SCALAR,
+            immediates=(0, multiplier, shift),
+        )
+    narrow, wide = test.run()
+    np.testing.assert_array_equal(
+        narrow, each(lambda v: rescale(v, multiplier, shift, DType.I8), values)
+    )
+    np.testing.assert_array_equal(
+        wide, each(lambda v: rescale(v, multiplier, shift, DType.I16), values)
+    )
+
+
+@several
+@given(
+    seed=seeds,
+    rows=rows_strategy,
+    columns=columns_strategy,
+    gap=gaps,
+    dtypes=st.tuples(*[st.sampled_from([DType.I8, DType.I16])] * 3),
+    multiplier_a=multipliers,
+    multiplier_b=multipliers,
+    shift=shifts,
+)
+def test_add(
+    kernels: str,
+    bench: Any,
+    seed: int,
+    rows: int,
+    columns: int,
+    gap: int,
+    dtypes: tuple[DType, DType, DType],
+    multiplier_a: int,
+    multiplier_b: int,
+    shift: int,
+) -> None:
+    test = bench(kernels)
+    a = random_values(seed, (rows, columns), dtypes[0])
+    b = random_values(seed + 1, (rows, columns), dtypes[1])
+    test.do(
+        Opcode.ADD,
+        rows=rows,
+        columns=columns,
+        a=test.put(a, gap),
+        b=test.put(b),
+        c=test.room(rows, columns, dtypes[2], gap),
+        immediates=(multiplier_a, multiplier_b, shift),
+    )
+
+    def meaning(left: int, right: int) -> int:
+        return clamp(shift_round(left * multiplier_a + right * multiplier_b, shift), dtypes[2])
+
+    np.testing.assert_array_equal(test.run()[0], each(meaning, a, b))
+
+
+def test_add_to_either_source_in_place(kernels: str, bench: Any) -> None:
+    a = random_values(7, (5, 300), DType.I16)
+    b = random_values(6, (5, 300), DType.I16)
+    expected = each(lambda v, w: clamp(shift_round(v * 3 + w * 5, 2), DType.I16), a, b)
+    for place in (0, 1):
+        test = bench(kernels)
+        operands = [test.put(a), test.put(b)]
+        test.watch(operands[place], 5, 300)
+        test.do(
+            Opcode.ADD,
+            rows=5,
+            columns=300,
+            a=operands[0],
+            b=operands[1],
+            c=operands[place],
+            immediates=(3, 5, 2),
+        )
+        np.testing.assert_array_equal(test.run()[0], expected)
+
+
+@several
+@given(
+    seed=seeds,
+    rows=rows_strategy,
+    columns=columns_strategy,
+    gap=gaps,
+    index_multiplier=multipliers,
+    index_shift=shifts,
+)
+def test_gelu(
+    kernels: str,
+    bench: Any,
+    seed: int,
+    rows: int,
+    columns: int,
+    gap: int,
+    index_multiplier: int,
+    index_shift: int,
+) -> None:
+    test = bench(kernels)
+    x = random_values(seed, (rows, columns), DType.I16)
+    multiplier, shift = random_parameters(seed, columns)
+    table = np.random.default_rng(seed).integers(-(1 << 24), 1, (1, 1024)).astype(np.int32)
+    test.do(
+        Opcode.GELU,
+        rows=rows,
+        columns=columns,
+        a=test.put(x, gap),
+        b=test.room(rows, columns, DType.I8, gap),
+        c=test.put(np.stack([multiplier, shift]), gap),
+        d=test.put(table),
+        immediates=(index_multiplier, index_shift),
+    )
+
+    def meaning(value: int, m: int, s: int) -> int:
+        place = min(shift_round(abs(value) * index_multiplier, index_shift), 1023)
+        return rescale((max(value, 0) << 8) + int(table[0, place]), m, s, DType.I8)
+
+    np.testing.assert_array_equal(test.run()[0], each(meaning, x, multiplier, shift))
+
+
+@several
+@given(
+    seed=seeds,
+    rows=rows_strategy,
+    columns=columns_strategy,
+    gap=gaps,
+    dtype=st.sampled_from([DType.I8, DType.I16]),
+    epsilon=st.one_of(st.integers(1, 1000), st.integers(1, (1 << 42) - 1)),
+    shift=shifts,
+    in_place=st.booleans(),
+    constant=st.booleans(),
+)
+def test_layer_norm(
+    kernels: str,
+    bench: Any,
+    seed: int,
+    rows: int,
+    columns: int,
+    gap: int,
+    dtype: DType,
+    epsilon: int,
+    shift: int,
+    in_place: bool,
+    constant: bool,
+) -> None:
+    test = bench(kernels)
+    x = random_values(seed, (rows, columns), DType.I16)
+    if constant:
+        x[0] = x[0, 0]
+    gain = random_values(seed + 1, (columns,), DType.I32)
+    offset = random_values(seed + 2, (columns,), DType.I32)
+    source = test.put(x, 0 if in_place else gap)
+    if in_place:
+        dtype, out = DType.I16, source
+        test.watch(out, rows, columns)
+    else:
+        out = test.room(rows, columns, dtype, gap)
+    test.do(
+        Opcode.LAYER_NORM,
+        rows=rows,
+        columns=columns,
+        a=source,
+        b=out,
+        c=test.put(np.stack([gain, offset])),
+        immediates=(epsilon, shift),
+    )
+    expected = np.empty((rows, columns), object)
+    for i, row in enumerate(x.tolist()):
+        mean = (2 * 16 * sum(row) + columns) // (2 * columns)
+        centred = [16 * value - mean for value in row]
+        variance = sum(c * c for c in centred) // columns + epsilon
+        reciprocal = (1 << 42) // isqrt(variance << 20)
+        for j, c in enumerate(centred):
+            normalized = (c * reciprocal + (1 << 15)) >> 16
+            assert abs(normalized) < 1 << 24
+            scaled = normalized * int(gain[j]) + (int(offset[j]) << 8)
+            expected[i, j] = clamp(shift_round(scaled, shift), dtype)
+    np.testing.assert_array_equal(test.run()[0], expected)
+
+
+def products(test: Any, seed: int, rows: int, columns: int, gap: int) -> tuple[Operand, Array]:
+    """Values of many sizes in the accumulator."""
+    generator = np.random.default_rng(seed)
+    depth = int(generator.choice([1, 8, 200]))
+    repeat = int(generator.choice([1, 3, 700]))
+    a = generator.integers(-128, 128, (rows, depth), dtype=np.int8)
+    b = generator.integers(-128, 128, (depth, columns), dtype=np.int8)
+    return test.product(a, b, repeat, gap)
+
+
+@several
+@given(
+    seed=seeds,
+    rows=rows_strategy,
+    columns=columns_strategy,
+    gap=gaps,
+    multiplier=multipliers,
+    shift=shifts,
+    mask=st.sampled_from(["none", "full", "one row"]),
+    causal=st.one_of(
+        st.none(), st.tuples(st.integers(-5, 300), st.integers(-5, 300)), st.just((0, 0))
+    ),
+    accumulate=st.booleans(),
+)
+def test_scores(
+    kernels: str,
+    bench: Any,
+    seed: int,
+    rows: int,
+    columns: int,
+    gap: int,
+    multiplier: int,
+    shift: int,
+    mask: str,
+    causal: tuple[int, int] | None,
+    accumulate: bool,
+) -> None:
+    test = bench(kernels)
+    source, values = products(test, seed, rows, columns, gap)
+    expected = each(lambda v: rescale(v, multiplier, shift, DType.I16), values)
+    flags = ScoresFlag(0)
+    fields: dict[str, Any] = {}
+    immediates = (multiplier, shift)
+    shown = np.random.default_rng(seed).integers(-1, 2, (rows, columns)).astype(np.int8)
+    if mask == "one row":
+        shown[:] = shown[0]
+        operand = test.put(shown[:1])
+        fields["d"] = Operand(operand.space, operand.base, DType.I8)
+    elif mask == "full":
+        fields["d"] = test.put(shown, gap)
+    if mask != "none":
+        flags |= ScoresFlag.MASKED
+        expected[shown == 0] = -32768
+    if causal is not None:
+        flags |= ScoresFlag.CAUSAL
+        immediates += causal
+        for i in range(rows):
+            for j in range(columns):
+                if causal[1] + j > causal[0] + i:
+                    expected[i, j] = -32768
+    before = random_values(seed + 5, (rows, 1), DType.I16)
+    maximum = test.put(before, 3)
+    largest = expected.max(axis=1, keepdims=True)
+    if accumulate:
+        flags |= ScoresFlag.ACCUMULATE
+        largest = np.maximum(largest, before.astype(object))
+    out = test.room(rows, columns, DType.I16, gap)
+    seen = test.room(rows, 1, DType.I16)
+    test.do(
+        Opcode.SCORES,
+        rows=rows,
+        columns=columns,
+        a=source,
+        b=out,
+        c=maximum,
+        flags=flags,
+        immediates=immediates,
+        **fields,
+    )
+    copy = {"flags": RescaleFlag.SCALAR, "immediates": (0, 2, 1)}
+    test.do(Opcode.RESCALE, rows=rows, columns=1, a=maximum, b=seen, **copy)
+    found, found_largest = test.run()
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(found_largest, largest)
+
+
+@several
+@given(
+    seed=seeds,
+    rows=rows_strategy,
+    columns=columns_strategy,
+    gap=gaps,
+    near=st.booleans(),
+    accumulate=st.booleans(),
+)
+def test_exponential(
+    kernels: str,
+    bench: Any,
+    seed: int,
+    rows: int,
+    columns: int,
+    gap: int,
+    near: bool,
+    accumulate: bool,
+) -> None:
+    test = bench(kernels)
+    generator = np.random.default_rng(seed)
+    scores = random_values(seed, (rows, columns), DType.I16)
+    largest = scores.max(axis=1, keepdims=True)
+    if near:  # where the result is not zero
+        scores = np.maximum(largest - generator.integers(0, 2600, scores.shape), -32768)
+        scores = scores.astype(np.int16)
+        largest = scores.max(axis=1, keepdims=True)
+    if seed % 5 == 0:  # a maximum that is below some scores
+        largest = (largest // 2).astype(np.int16)
+    before = generator.integers(0, 1 << 20, (rows, 1)).astype(np.int32)
+    total = test.put(before)
+    test.watch(total, rows, 1)
+    test.do(
+        Opcode.EXPONENTIAL,
+        rows=rows,
+        columns=columns,
+        a=test.put(scores, gap),
+        b=test.room(rows, columns, DType.U8, gap),
+        c=test.put(largest, 2),
+        d=total,
+        flags=ExponentialFlag.ACCUMULATE if accumulate else ExponentialFlag(0),
+    )
+    expected = each(power, scores, largest)
+    sums = expected.sum(axis=1, keepdims=True) + (before if accumulate else 0)
+    found_sums, found = test.run()
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(found_sums, sums)
+
+
+def test_exponential_of_every_distance(kernels: str, bench: Any) -> None:
+    test = bench(kernels)
+    scores = np.arange(-32768, 32768, dtype=np.int16).reshape(1, -1)
+    largest = np.array([[32767]], np.int16)
+    total = test.put(np.zeros((1, 1), np.int32))
+    out = test.room(1, 65536, DType.U8)
+    operands = {"a": test.put(scores), "b": out, "c": test.put(largest), "d": total}
+    test.do(Opcode.EXPONENTIAL, rows=1, columns=65536, **operands)
+    np.testing.assert_array_equal(test.run()[0], each(lambda score: power(score, 32767), scores))
+
+
+@several
+@given(
+    seed=seeds,
+    rows=rows_strategy,
+    columns=columns_strategy,
+    gap=gaps,
+    multiplier=multipliers,
+    shift=shifts,
+    tiny=st.booleans(),
+)
+def test_normalize(
+    kernels: str,
+    bench: Any,
+    seed: int,
+    rows: int,
+    columns: int,
+    gap: int,
+    multiplier: int,
+    shift: int,
+    tiny: bool,
+) -> None:
+    test = bench(kernels)
+    source, values = products(test, seed, rows, columns, gap)
+    generator = np.random.default_rng(seed)
+    sums = generator.integers(0, 3 if tiny else 1 << 24, (rows, 1)).astype(np.int32)
+    if seed % 7 == 0:
+        sums[0] = -5
+    test.do(
+        Opcode.NORMALIZE,
+        rows=rows,
+        columns=columns,
+        a=source,
+        b=test.room(rows, columns, DType.I8, gap),
+        c=test.put(sums, 1),
+        immediates=(multiplier, shift),
+    )
+
+    def meaning(value: int, total: int) -> int:
+        if total <= 0:
+            return 0
+        product = value * ((multiplier << 8) // total) + (1 << (shift - 1))
+        wrapped = (product + (1 << 63)) % (1 << 64) - (1 << 63)
+        return clamp(wrapped >> shift, DType.I8)
+
+    np.testing.assert_array_equal(test.run()[0], each(meaning, values, sums))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [(DType.I8, -128), (DType.U8, 255), (DType.I16, -2), (DType.I32, -(1 << 31)), (DType.I32, 77)],
+)
+def test_fill(kernels: str, bench: Any, dtype: DType, value: int) -> None:
+    test = bench(kernels)
+    out = test.room(3, 21, dtype, 5)
+    test.do(Opcode.FILL, rows=3, columns=21, a=out, immediates=(value,))
+    np.testing.assert_array_equal(test.run()[0], np.full((3, 21), value))
+
+
+def test_transfers_with_pitch_overlap_and_loops(kernels: str, bench: Any) -> None:
+    """Rows of a convolution: each overlaps the last in DRAM, in a ring of two slots on chip."""
+    test = bench(kernels)
+    data = np.arange(97, dtype=np.uint8)
+    test.dram[:0] = data.tobytes()
+    out = len(data) + 31
+    test.dram.extend(bytes(31 + 12 * 8))
+    ring = Operand(
+        Space.SCRATCHPAD, 64, pitch=8, slots=2, slot_bytes=32, ring=(1, 0, 0, 0), phase=1
+    )
+    test.do(Opcode.LOOP, rows=4)
+    test.do(
+        Opcode.DMA_IN,
+        rows=3,
+        columns=8,
+        a=Operand(Space.DRAM, 1, pitch=5, stride=(15, 0, 0, 0)),
+        b=ring,
+    )
+    test.do(
+        Opcode.DMA_OUT,
+        rows=3,
+        columns=8,
+        a=ring,
+        b=Operand(Space.DRAM, out, pitch=8, stride=(24, 0, 0, 0)),
+    )
+    test.do(Opcode.END)
+    program = test.program()
+    machine = Machine(test.target, dram_bytes=program.dram_bytes, kernels=kernels)
+    machine.write_dram(0, test.dram)
+    machine.run(program)
+    expected = np.stack([data[1 + 5 * row : 9 + 5 * row] for row in range(12)])
+    np.testing.assert_array_equal(machine.read_array(out, (12, 8), np.uint8), expected)
+
+
+def test_indexed_transfers(kernels: str, bench: Any) -> None:
+    test = bench(kernels)
+    table = np.arange(40, dtype=np.uint8).reshape(10, 4)
+    test.dram.extend(table.tobytes())
+    indices = np.array([7, 0, 9], np.int32)
+    test.dram.extend(indices.tobytes())
+    out = test.room(3, 4, DType.U8)
+    test.do(Opcode.LOOP, rows=3)
+    test.do(
+        Opcode.DMA_IN,
+        rows=1,
+        columns=4,
+        flags=TransferFlag.INDEXED,
+        a=Operand(Space.DRAM, 0),
+        b=Operand(Space.SCRATCHPAD, out.base, stride=(4, 0, 0, 0)),
+        c=Operand(Space.DRAM, 40, DType.I32, stride=(4, 0, 0, 0)),
+        immediates=(4, 10),
+    )
+    test.do(Opcode.END)
+    np.testing.assert_array_equal(test.run()[0], table[indices])
