@@ -88,6 +88,10 @@ def _partition(function: func.FuncOp, module: ir.Module) -> None:
         if isinstance(op, mfm.ParameterOp | func.ReturnOp):
             continue
         reason = host_reason(op)
+        if reason is None and isinstance(op, mfm.ReshapeOp) and not depths.get(op.x, 0) % 2:
+            # Alone it would make a segment without work.
+            if any(host_reason(use.owner.operation.opview) for use in op.result.uses):
+                reason = "reshapes what the host reads"
         if reason is not None:
             op.operation.attributes[REASON] = ir.StringAttr.get(reason)
         # Even depths run on the host, odd ones on the accelerator; an operation runs as early as

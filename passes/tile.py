@@ -56,8 +56,10 @@ class _Segment:
         assert compilation.target is not None
         self.emitter = Emitter()
         self.layers: list[ir.Attribute] = []
+        # The op classes take an empty array for a missing one; the real rows come at the end.
+        unknown = ir.ArrayAttr.get([ir.UnitAttr.get()])
         self.program = npu.ProgramOp(
-            sym_name=function.name, layers=ir.ArrayAttr.get([]), loc=function.location
+            sym_name=function.name, layers=unknown, loc=function.location
         )
         block = self.program.body.blocks.append()
         with ir.InsertionPoint(block):

@@ -117,6 +117,7 @@ class RescaleFlag(enum.IntFlag):
     """Flags of rescale."""
 
     SCALAR = 1
+    PER_ROW = 2
 
 
 class ScoresFlag(enum.IntFlag):

@@ -11,7 +11,7 @@ from girih.dialects.npu.base import LOOP_DEPTH, Operation, space
 ROLES = ("parameter", "state", "argument", "result", "intermediate")
 
 
-class ProgramOp(Operation, name="program"):
+class ProgramOp(Operation, name="program", traits=[ir.NoTerminatorTrait]):
     """The machine code of one accelerator segment. `layers` names the report's rows in order:
     dictionaries with name, operation, macs and compulsory_bytes."""
 
@@ -20,7 +20,7 @@ class ProgramOp(Operation, name="program"):
     body: ext.Region
 
 
-class LoopOp(Operation, name="loop"):
+class LoopOp(Operation, name="loop", traits=[ir.NoTerminatorTrait]):
     """Its body `count` times. The sequencer's loops nest up to 4 deep."""
 
     count: ir.IntegerAttr

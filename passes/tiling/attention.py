@@ -15,7 +15,7 @@ from girih.dialects.mfm.base import shape
 from girih.dialects.npu.matrix import ACCUMULATE as ADD_TO
 from girih.dialects.npu.matrix import B_TRANSPOSED
 from girih.dialects.npu.vector import ACCUMULATE, CAUSAL, MASKED
-from girih.passes.tiling.cost import candidates, lines, matmul_cycles
+from girih.passes.tiling.cost import ISSUE_CYCLES, candidates, lines, matmul_cycles
 from girih.passes.tiling.emitter import Affine, Buffer, Tile
 from girih.passes.tiling.layer import LayerTiler
 from girih.runtime.target import Target
@@ -86,7 +86,8 @@ def attention_cycles(what: Attention, tiles: AttentionTiles, target: Target) -> 
         element * (costs.scores + costs.exponential) + 2 * target.vector.latency_cycles
         + 2 * (target.array.rows + target.array.columns)
     )
-    return max(matrix + stall, bus, vector), moved
+    instructions = query_tiles * blocks * (3 * passes + 2)
+    return max(matrix + stall, bus, vector) + instructions * ISSUE_CYCLES, moved
 
 
 @lru_cache(maxsize=1024)
@@ -295,7 +296,7 @@ class AttentionTiler:
                 op.score_multiplier.value,
                 op.score_shift.value,
                 first_query,
-                block.start.constant,
+                block.start.constant if self.causal else 0,
             ),
         )
 

@@ -11,6 +11,9 @@ from itertools import product
 from girih.runtime.target import Target
 
 LINE = 64
+ISSUE_CYCLES = 8
+"""Charged per instruction when tiles are chosen: what waits and rings never quite hide, and a
+preference for shorter programs between choices that are otherwise alike."""
 
 
 def lines(size: int) -> int:
@@ -134,7 +137,8 @@ def product_cycles(what: Product, tiles: ProductTiles, target: Target) -> tuple[
     last = tiles.rows * tiles.columns
     ramp = (first + last * what.output_bytes) / target.dram_bytes_per_cycle
     ramp += 2 * target.dram.latency_cycles + last / target.vector.lanes * per_element
-    return max(matrix, bus, vector) + ramp, moved
+    instructions = row_tiles * column_tiles * (depth_tiles + 3) + transfers
+    return max(matrix, bus, vector) + ramp + instructions * ISSUE_CYCLES, moved
 
 
 def candidates(total: int, unit: int, smallest: int = 1) -> Iterator[int]:

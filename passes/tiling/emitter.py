@@ -164,7 +164,8 @@ class Emitter:
             columns=self.integer(columns),
             depth=self.integer(depth),
             flags=self.integer(flags),
-            immediates=ir.DenseI64ArrayAttr.get(list(immediates)),
+            # Never empty: the op classes take an empty array for a missing one.
+            immediates=ir.DenseI64ArrayAttr.get(list(immediates) or [0]),
             accesses=ir.ArrayAttr.get([view.access.attribute() for view in present]),
             layer=self.integer(self.layer),
             waits=ir.DenseI64ArrayAttr.get(list(NO_WAIT)),
