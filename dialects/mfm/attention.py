@@ -106,10 +106,13 @@ class IntegerAttentionOp(_Attention, name="integer_attention", traits=[ext.Pure]
     mask: ext.Operand[Any] | None = None
 
     def check(self) -> Iterator[str]:
-        yield from self._check_operands("i8")
+        problems = list(self._check_operands("i8"))
+        yield from problems
         yield from expect_element("result", self.result, "i8")
         yield from expect_shift("score_shift", self.score_shift.value)
         yield from expect_shift("output_shift", self.output_shift.value)
+        if problems:
+            return
         keys, depth = shape(self.key)[1], shape(self.query)[3]
         if keys > MAXIMUM_KEYS:
             yield f"attends to {keys} keys, expected at most {MAXIMUM_KEYS} to fit int32"
