@@ -18,7 +18,7 @@ from torch_mlir.dialects import func
 from girih.compiler.codegen import generate
 from girih.compiler.context import create_context
 from girih.compiler.importing import Importer, export
-from girih.compiler.iree import compile_to_vmfb
+from girih.compiler.iree import compile_to_vmfb, host_cpu
 from girih.compiler.pipeline import (
     Dump,
     accelerator_passes,
@@ -109,7 +109,7 @@ def compile(  # noqa: A001
         _append(host, _only(parts, HOST))
         run_passes(host, host_passes(), compilation, dump, progress)
         progress("iree-compile")
-        vmfb, processor = compile_to_vmfb(host)
+        vmfb = compile_to_vmfb(host)
 
         executable = Executable(
             entries={name: describe_entry(graph, parts, name) for name in entries},
@@ -120,7 +120,7 @@ def compile(  # noqa: A001
             target=target,
             kernels=kernels,
             dram_bytes=dram_bytes,
-            processor=processor,
+            processor=host_cpu()[0],
         )
     return CompiledProgram(executable)
 

@@ -85,7 +85,7 @@ def _partition(function: func.FuncOp, module: ir.Module) -> None:
     depths: dict[ir.Value, int] = {}
     segments: dict[int, list[ir.OpView]] = {}
     for op in block.operations:
-        if isinstance(op, mfm.ParameterOp | func.ReturnOp):
+        if _is_constant(op) or isinstance(op, func.ReturnOp):
             continue
         reason = host_reason(op)
         if reason is None and isinstance(op, mfm.ReshapeOp) and not depths.get(op.x, 0) % 2:
@@ -117,7 +117,7 @@ def _outline(
             operand
             for op in operations
             for operand in op.operands
-            if operand not in inside and not _is_weight(operand)
+            if operand not in inside and not _is_mentioned_anew(operand)
         )
     )
     members = {op.operation for op in operations}
@@ -145,8 +145,7 @@ def _outline(
     with ir.InsertionPoint(body):
         for op in operations:
             for operand in op.operands:
-                if operand not in mapping and _is_weight(operand):
-                    mapping[operand] = operand.owner.clone().results[0]
+                _mention(operand, mapping)
             copy = op.operation.clone()
             for index, operand in enumerate(op.operands):
                 copy.operands[index] = mapping[operand]
@@ -160,9 +159,28 @@ def _outline(
         op.operation.erase()
 
 
-def _is_weight(value: ir.Value) -> bool:
+def _is_constant(op: ir.OpView) -> bool:
+    """Whether an operation costs nothing to have in every segment that reads it."""
+    return isinstance(op, mfm.ParameterOp) or op.operation.name.startswith(
+        ("torch.constant.", "torch.prim.ListConstruct")
+    )
+
+
+def _is_mentioned_anew(value: ir.Value) -> bool:
     owner = value.owner
-    return not isinstance(owner, ir.Block) and isinstance(owner.opview, mfm.ParameterOp)
+    return not isinstance(owner, ir.Block) and _is_constant(owner.opview)
+
+
+def _mention(value: ir.Value, mapping: dict[ir.Value, ir.Value]) -> None:
+    """Copy a constant, and the constants that it is made of, into the current segment."""
+    if value in mapping or not _is_mentioned_anew(value):
+        return
+    for operand in value.owner.operands:
+        _mention(operand, mapping)
+    copy = value.owner.clone()
+    for index, operand in enumerate(value.owner.operands):
+        copy.operands[index] = mapping[operand]
+    mapping[value] = copy.results[0]
 
 
 def _argument_attributes(function: func.FuncOp, value: ir.Value) -> ir.DictAttr:

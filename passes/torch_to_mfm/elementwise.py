@@ -56,5 +56,7 @@ def _compare(predicate: str) -> Converter:
 CONVERTERS: dict[str, Converter] = {
     "torch.aten.add.Tensor": add,
     "torch.aten.mul.Scalar": multiply_scalar,
-    **{f"torch.aten.{name}.Tensor": _compare(name) for name in ("eq", "ne", "lt", "le", "gt", "ge")},
+    **{
+        f"torch.aten.{name}.Tensor": _compare(name) for name in ("eq", "ne", "lt", "le", "gt", "ge")
+    },
 }

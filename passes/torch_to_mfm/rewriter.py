@@ -50,7 +50,9 @@ class Rewriter:
             raise NotConvertible(f"type {text} is not a tensor of static shape")
         sizes, _, dtype = text.removeprefix("!torch.vtensor<[").removesuffix(">").partition("],")
         dims = [int(size) for size in sizes.split(",") if size]
-        return ir.RankedTensorType.get(dims, ir.Type.parse(dtype.replace("si", "i").replace("ui", "i")))
+        return ir.RankedTensorType.get(
+            dims, ir.Type.parse(dtype.replace("si", "i").replace("ui", "i"))
+        )
 
     def is_none(self, value: ir.Value) -> bool:
         """Whether an operand is torch's None."""
