@@ -18,6 +18,7 @@ from girih.passes.torch_to_mfm.rewriter import (
     NotConvertible,
     Rewriter,
 )
+from girih.runtime.errors import CompilationError
 
 CONVERTERS: dict[str, Converter] = {
     **compute.CONVERTERS,
@@ -46,10 +47,16 @@ class ConvertTorchToMfm:
     name: ClassVar[str] = "convert-torch-to-mfm"
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
-        """Rewrite every function of the module."""
+        """Rewrite every function; raise `CompilationError` for other than tensors at its door."""
         for function in module.body.operations:
             if isinstance(function, func.FuncOp):
-                _convert_function(function, Rewriter(compilation))
+                try:
+                    _convert_function(function, Rewriter(compilation))
+                except NotConvertible as reason:
+                    raise CompilationError(
+                        f"entry {function.name.value!r} must take and return tensors of static "
+                        f"shape: {reason}"
+                    ) from reason
 
 
 def _convert_function(function: func.FuncOp, rewriter: Rewriter) -> None:

@@ -52,8 +52,10 @@ def interpret(
             result = _run_in_torch(op, [values[operand] for operand in op.operands])
         if observer is not None and isinstance(result, np.ndarray):
             observer(op, result)
-        values[op.results[0]] = result
-        remaining[op.results[0]] = len(list(op.results[0].uses))
+        results = [result] if len(op.results) == 1 else result
+        for value, array in zip(op.results, results, strict=True):
+            values[value] = array
+            remaining[value] = len(list(value.uses))
         for operand in op.operands:
             remaining[operand] -= 1
             if remaining[operand] == 0:
@@ -78,6 +80,8 @@ def _run_in_torch(op: ir.OpView, operands: list[Any]) -> Any:
             return torch.device("cpu")
         case "torch.prim.ListConstruct":
             return operands
+        case "torch.prim.ListUnpack":
+            return operands[0] if len(op.results) > 1 else operands[0][0]
         case _ if name.startswith("torch.constant."):
             return op.operation.attributes["value"].value
     space, _, overload = name.removeprefix("torch.").partition(".")
@@ -86,4 +90,10 @@ def _run_in_torch(op: ir.OpView, operands: list[Any]) -> Any:
         call = getattr(getattr(getattr(torch.ops, space), function), variant or "default")
     except AttributeError as error:
         raise CompilationError(f"'{name}' has no reference in NumPy or in torch") from error
-    return call(*operands)
+    arguments = call._schema.arguments
+    named = {
+        argument.name: operand
+        for argument, operand in zip(arguments, operands, strict=False)
+        if argument.kwarg_only
+    }
+    return call(*operands[: len(operands) - len(named)], **named)
