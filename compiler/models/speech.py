@@ -1,0 +1,140 @@
+"""Whisper tiny.en, compiled: entry points, states and calibration in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from girih.compiler.compilation import Entry, compile
+from girih.compiler.models.whisper import WhisperDecode, WhisperEncode, tiny_english
+from girih.compiler.program import CompiledProgram
+from girih.compiler.recipe import Recipe
+from girih.runtime.audio import log_mel, read_audio, windows
+from girih.runtime.errors import CompilationError
+from girih.runtime.generation import generate
+from girih.runtime.target import Target
+from girih.runtime.transcription import ENGLISH_RULES
+
+Array = NDArray[Any]
+Inputs = tuple[Tensor, ...]
+
+# Decoder steps of this many clips are enough: twenty steps a clip, each through all layers.
+_DECODED_CLIPS = 2
+
+
+class EagerSpeech:
+    """The same model in PyTorch, float32: a `girih.runtime.transcription.SpeechModel`.
+
+    `record` collects the decoder's inputs, one tuple a step, where it is a list.
+    """
+
+    def __init__(self, model: Any | None = None) -> None:
+        self.model = tiny_english() if model is None else model
+        self.encoder = WhisperEncode(self.model).eval()
+        self.decoder = WhisperDecode(self.model).eval()
+        self.record: list[Inputs] | None = None
+        self._own, self._cross = _caches(self.model)
+
+    @torch.no_grad()
+    def encode(self, features: Array) -> None:
+        self._cross = self.encoder(torch.from_numpy(features))
+        self._own = tuple(torch.zeros_like(cache) for cache in self._own)
+
+    @torch.no_grad()
+    def decode(self, token: int, position: int) -> Array:
+        inputs = (torch.tensor([[token]]), torch.tensor([position]), *self._own, *self._cross)
+        if self.record is not None:
+            self.record.append(inputs)
+        logits, *own = self.decoder(*inputs)
+        self._own = tuple(own)
+        return logits.reshape(-1).numpy()
+
+
+def whisper_entries(model: Any) -> dict[str, Entry]:
+    """``encode`` and ``decode`` of a Hugging Face Whisper, their caches as states.
+
+    ``encode`` writes the states ``cross.0`` ... (keys and values of each layer), which ``decode``
+    reads beside ``self.0`` ..., which it also writes.
+    """
+    config = model.config
+    own, cross = _caches(model)
+    count = len(own)
+    features = torch.zeros(1, config.num_mel_bins, 2 * config.max_source_positions)
+    token, position = torch.tensor([[config.decoder_start_token_id]]), torch.tensor([0])
+    return {
+        "encode": Entry(
+            WhisperEncode(model).eval(),
+            (features,),
+            writes={index: f"cross.{index}" for index in range(count)},
+        ),
+        "decode": Entry(
+            WhisperDecode(model).eval(),
+            (token, position, *own, *cross),
+            reads={2 + index: f"self.{index}" for index in range(count)}
+            | {2 + count + index: f"cross.{index}" for index in range(count)},
+            writes={1 + index: f"self.{index}" for index in range(count)},
+        ),
+    }
+
+
+def whisper_calibration(model: Any, audio: Sequence[str | Path]) -> dict[str, list[Inputs]]:
+    """Inputs of both entry points while the float model transcribes the clips greedily."""
+    if not audio:
+        raise CompilationError("calibration needs at least one audio clip")
+    eager = EagerSpeech(model)
+    features: list[Inputs] = []
+    steps: list[Inputs] = []
+    for number, path in enumerate(audio):
+        window = log_mel(windows(read_audio(path))[0])
+        features.append((torch.from_numpy(window),))
+        if number < _DECODED_CLIPS:
+            eager.record = steps
+            eager.encode(window)
+            generate(eager.decode, ENGLISH_RULES)
+    return {"encode": features, "decode": steps}
+
+
+def compile_whisper(
+    target: str | Path | Target = "edge",
+    recipe: str | Path | Recipe = "w8a8",
+    *,
+    calibration_audio: Sequence[str | Path],
+    model: Any | None = None,
+    dump_ir: str | Path | None = None,
+    progress: Callable[[str], None] = lambda stage: None,
+) -> CompiledProgram:
+    """Compile Whisper tiny.en (or `model`) to a program with the entries ``encode`` and ``decode``.
+
+    Wrap a session of it in `girih.runtime.transcription.CompiledSpeech` to transcribe. Ranges of
+    activations come from `calibration_audio`: a handful of varied clips.
+
+    Raises `GirihError`: no weights, no audio, or a target or recipe that can not be used.
+    """
+    progress("read weights")
+    model = tiny_english() if model is None else model
+    calibration = None
+    if Recipe.load(recipe).quantized:
+        progress(f"listen to {len(calibration_audio)} calibration clips")
+        calibration = whisper_calibration(model, calibration_audio)
+    return compile(
+        whisper_entries(model),
+        target=target,
+        recipe=recipe,
+        calibration=calibration,
+        dump_ir=dump_ir,
+        progress=progress,
+    )
+
+
+def _caches(model: Any) -> tuple[Inputs, Inputs]:
+    """Empty self-attention and cross-attention caches: keys and values of each layer."""
+    config = model.config
+    count = 2 * config.decoder_layers
+    own = torch.zeros(1, config.max_target_positions, config.d_model)
+    cross = torch.zeros(1, config.max_source_positions, config.d_model)
+    return (own,) * count, (cross,) * count
