@@ -41,6 +41,7 @@ def lower_integer_gelu(op: Any) -> ir.Value:
     sizes = build.shape(op.result)
     multiplier, shift = (build.row(op.parameters, index) for index in range(2))
     index_shift = op.index_shift.value
+    bits = build.element(op.result).width
 
     def body(x: ir.Value, factor: ir.Value, places: ir.Value) -> ir.Value:
         wide = scalar.extend(x, 32)
@@ -51,6 +52,6 @@ def lower_integer_gelu(op: Any) -> ir.Value:
         place = scalar.minimum(scalar.shift_right(scaled, index_shift), TABLE_LAST)
         curve = build.extract(op.table, [scalar.to_index(scalar.truncate(place, 32))])
         ramp = scalar.shift_left(scalar.maximum(wide, 0), FRACTION_BITS)
-        return scalar.rescale(scalar.add(ramp, curve), factor, places, 8)
+        return scalar.rescale(scalar.add(ramp, curve), factor, places, bits)
 
     return build.elementwise([op.x, multiplier, shift], sizes, build.element(op.result), body)
