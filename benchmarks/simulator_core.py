@@ -117,7 +117,6 @@ def vector_instructions() -> list[tuple[str, Instruction]]:
     row_maximum = scratchpad(statistics, DType.I16, 2)
     row_sum = scratchpad(statistics + 4096, DType.I32, 4)
     m = (1 << 30) + 12345
-    scalar = RescaleFlag.SCALAR
     size = {"rows": ROWS, "columns": COLUMNS, "wait": (0, 0xFFFF, 0, 0xFFFF)}
 
     def make(opcode: Opcode, **fields: object) -> Instruction:

@@ -291,6 +291,32 @@ def test_rescale_per_column(
 
 
 @several
+@given(seed=seeds, rows=rows_strategy, columns=columns_strategy, gap=gaps)
+def test_rescale_per_row(
+    kernels: str, bench: Any, seed: int, rows: int, columns: int, gap: int
+) -> None:
+    test = bench(kernels)
+    values = random_values(seed, (rows, columns), DType.I8)
+    bias = random_values(seed + 3, (rows,), DType.I32)
+    multiplier, shift = random_parameters(seed, rows)
+    test.do(
+        Opcode.RESCALE,
+        rows=rows,
+        columns=columns,
+        flags=RescaleFlag.PER_ROW,
+        a=test.put(values, gap),
+        b=test.room(rows, columns, DType.I16, gap),
+        c=test.put(np.stack([bias, multiplier, shift], axis=1), gap),
+    )
+
+    def meaning(value: int, b: int, m: int, s: int) -> int:
+        return rescale(clamp(value + b, DType.I32), m, s, DType.I16)
+
+    parameters = (bias[:, None], multiplier[:, None], shift[:, None])
+    np.testing.assert_array_equal(test.run()[0], each(meaning, values, *parameters))
+
+
+@several
 @given(
     seed=seeds,
     rows=rows_strategy,
@@ -399,6 +425,24 @@ def test_add(
     np.testing.assert_array_equal(test.run()[0], each(meaning, a, b))
 
 
+def test_add_of_one_row_to_all(kernels: str, bench: Any) -> None:
+    a = random_values(7, (5, 300), DType.I16)
+    b = random_values(6, (1, 300), DType.I8)
+    test = bench(kernels)
+    row = test.put(b)
+    test.do(
+        Opcode.ADD,
+        rows=5,
+        columns=300,
+        a=test.put(a),
+        b=Operand(row.space, row.base, row.dtype),
+        c=test.room(5, 300, DType.I16),
+        immediates=(3, 5, 2),
+    )
+    expected = each(lambda v, w: clamp(shift_round(v * 3 + w * 5, 2), DType.I16), a, b)
+    np.testing.assert_array_equal(test.run()[0], expected)
+
+
 def test_add_to_either_source_in_place(kernels: str, bench: Any) -> None:
     a = random_values(7, (5, 300), DType.I16)
     b = random_values(6, (5, 300), DType.I16)
@@ -425,6 +469,7 @@ def test_add_to_either_source_in_place(kernels: str, bench: Any) -> None:
     rows=rows_strategy,
     columns=columns_strategy,
     gap=gaps,
+    dtype=st.sampled_from([DType.I8, DType.I16]),
     index_multiplier=multipliers,
     index_shift=shifts,
 )
@@ -435,6 +480,7 @@ def test_gelu(
     rows: int,
     columns: int,
     gap: int,
+    dtype: DType,
     index_multiplier: int,
     index_shift: int,
 ) -> None:
@@ -447,7 +493,7 @@ def test_gelu(
         rows=rows,
         columns=columns,
         a=test.put(x, gap),
-        b=test.room(rows, columns, DType.I8, gap),
+        b=test.room(rows, columns, dtype, gap),
         c=test.put(np.stack([multiplier, shift]), gap),
         d=test.put(table),
         immediates=(index_multiplier, index_shift),
@@ -455,7 +501,7 @@ def test_gelu(
 
     def meaning(value: int, m: int, s: int) -> int:
         place = min(shift_round(abs(value) * index_multiplier, index_shift), 1023)
-        return rescale((max(value, 0) << 8) + int(table[0, place]), m, s, DType.I8)
+        return rescale((max(value, 0) << 8) + int(table[0, place]), m, s, dtype)
 
     np.testing.assert_array_equal(test.run()[0], each(meaning, x, multiplier, shift))
 
