@@ -20,15 +20,15 @@ import hashlib
 import mmap
 import os
 import struct
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
 from girih.compiler import weights
+from girih.compiler.files import replacing
 from girih.runtime.errors import ArtifactError
 from girih.runtime.executable import DramTensor, Entry, Executable, Kernel, Layer
 from girih.runtime.target import Target
@@ -86,24 +86,12 @@ def save(executable: Executable, path: str | Path) -> None:
         ArtifactError: the file can not be written, or a weight has a dtype that can not be saved.
     """
     path = Path(path)
-    temporary: Path | None = None
     try:
-        # In the same folder: a rename is atomic only within one file system.
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            _write(executable, file.file)
-            file.flush()
-            os.fchmod(file.fileno(), 0o666 & ~_umask())  # a temporary file starts as private
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with replacing(path) as file:
+            _write(executable, file)
     except OSError as error:
         reason = error.strerror or str(error)
         raise ArtifactError(f"artifact {path}: can not be written: {reason}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)  # gone already where all went well
 
 
 def load(path: str | Path) -> CompiledProgram:
@@ -137,7 +125,7 @@ class _DamageError(Exception):
     """What is wrong with a file; `read` adds its name."""
 
 
-def _write(executable: Executable, file: BinaryIO) -> None:
+def _write(executable: Executable, file: IO[bytes]) -> None:
     bulk: dict[str, Iterable[memoryview | bytes]] = {
         "weights": weights.encode(executable.parameters),
         "program.vmfb": [executable.vmfb],
@@ -169,7 +157,7 @@ def _write(executable: Executable, file: BinaryIO) -> None:
     file.write(header + _digest(header, _HEADER_DIGEST))
 
 
-def _write_section(file: BinaryIO, pieces: Iterable[memoryview | bytes]) -> Section:
+def _write_section(file: IO[bytes], pieces: Iterable[memoryview | bytes]) -> Section:
     """Streams: a section is never in memory as a whole."""
     offset, size, digest = file.tell(), 0, hashlib.blake2b(digest_size=16)
     for piece in pieces:
@@ -260,10 +248,3 @@ def _end(section: Section) -> int:
 
 def _digest(content: memoryview | bytes, size: int) -> bytes:
     return hashlib.blake2b(content, digest_size=size).digest()
-
-
-def _umask() -> int:
-    """The process's mask for new files, which can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -9,8 +9,10 @@ are tensors too, with names that begin with ``__padding__``.
 from __future__ import annotations
 
 import json
+import mmap
 import struct
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -89,13 +91,15 @@ def decode(content: memoryview) -> dict[str, Array]:
         WeightsError: the content is no such file, or a tensor lies outside it.
     """
     if len(content) < _LENGTH.size:
-        raise WeightsError("has a weights section without a header")
+        raise WeightsError("has weights without a header")
     start = _LENGTH.size + _LENGTH.unpack_from(content)[0]
     if start > len(content):
-        raise WeightsError(f"has a weights header of {start} bytes, beyond its section")
+        raise WeightsError(f"has a weights header of {start} bytes, beyond the end")
     try:
-        tensors = _TENSORS.validate_json(bytes(content[_LENGTH.size : start]))
-    except ValidationError as error:
+        header = json.loads(bytes(content[_LENGTH.size : start]))
+        header.pop("__metadata__", None)  # other writers' notes
+        tensors = _TENSORS.validate_python(header)
+    except (ValueError, AttributeError, ValidationError) as error:
         raise WeightsError("has a weights header that is not safetensors") from error
     arrays: dict[str, Array] = {}
     for name, tensor in tensors.items():
@@ -115,3 +119,15 @@ def _view(data: memoryview, name: str, tensor: _Tensor) -> Array:
     if not 0 <= begin <= end <= len(data) or end - begin != count * dtype.itemsize:
         raise WeightsError(f"has weight {name!r} at {begin} to {end}, which does not fit")
     return np.frombuffer(data[begin:end], dtype).reshape(shape)
+
+
+def read_safetensors(path: str | Path) -> dict[str, Array]:
+    """Arrays of any safetensors file, mapped; raises `ArtifactError` naming the file."""
+    try:
+        with Path(path).open("rb") as file:
+            return decode(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+    except (OSError, ValueError) as error:  # ValueError: an empty file can not be mapped
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ArtifactError(f"weights {path}: can not be read: {reason}") from error
+    except WeightsError as error:
+        raise ArtifactError(f"weights {path}: {error}") from error

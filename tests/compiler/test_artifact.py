@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -185,11 +186,10 @@ def test_every_flipped_byte_is_refused(saved: Path, tmp_path: Path) -> None:
     ],
 )
 def test_the_refusal_names_the_place(
-    saved: Path, tmp_path: Path, change: object, expected: str
+    saved: Path, tmp_path: Path, change: Callable[[bytes], bytes], expected: str
 ) -> None:
-    assert callable(change)
     path = tmp_path / "bad.girih"
-    path.write_bytes(bytes(change(saved.read_bytes())))
+    path.write_bytes(change(saved.read_bytes()))
     with pytest.raises(ArtifactError, match=expected):
         artifact.read(path)
 
