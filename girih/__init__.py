@@ -10,16 +10,67 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from girih.runtime.errors import GirihError
+    from girih.compiler.artifact import load
+    from girih.compiler.compilation import Entry, compile
+    from girih.compiler.program import CompiledProgram as Program
+    from girih.compiler.program import EntryPoint
+    from girih.compiler.recipe import Recipe
+    from girih.runtime.errors import (
+        ArtifactError,
+        CompilationError,
+        GirihError,
+        ImportingError,
+        InputError,
+        ProgramError,
+        TargetError,
+    )
+    from girih.runtime.execution import Session
+    from girih.runtime.report import Report, Simulation
+    from girih.runtime.target import Target
 
-__all__ = ["GirihError", "__version__"]
+__all__ = [
+    "ArtifactError",
+    "CompilationError",
+    "Entry",
+    "EntryPoint",
+    "GirihError",
+    "ImportingError",
+    "InputError",
+    "Program",
+    "ProgramError",
+    "Recipe",
+    "Report",
+    "Session",
+    "Simulation",
+    "Target",
+    "TargetError",
+    "__version__",
+    "compile",
+    "load",
+]
 
 __version__ = "0.1.0"
 
-# Public name -> the module that defines it. A new name goes here, in __all__ and, for type
-# checkers, in the block above.
+# Public name -> the module that defines it, and after a colon its name there if it is another one.
+# A new name goes here, in __all__ and, for type checkers, in the block above.
 _HOMES = {
+    "ArtifactError": "girih.runtime.errors",
+    "CompilationError": "girih.runtime.errors",
+    "Entry": "girih.compiler.compilation",
+    "EntryPoint": "girih.compiler.program",
     "GirihError": "girih.runtime.errors",
+    "ImportingError": "girih.runtime.errors",
+    "InputError": "girih.runtime.errors",
+    "Program": "girih.compiler.program:CompiledProgram",
+    "ProgramError": "girih.runtime.errors",
+    "Recipe": "girih.compiler.recipe",
+    "Report": "girih.runtime.report",
+    "Session": "girih.runtime.execution",
+    "Simulation": "girih.runtime.report",
+    "Target": "girih.runtime.target",
+    "TargetError": "girih.runtime.errors",
+    "compile": "girih.compiler.compilation",
+    "load": "girih.compiler.artifact",
 }
 
 
@@ -27,7 +78,8 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'girih' has no attribute {name!r}")
-    value = getattr(importlib.import_module(home), name)
+    module, _, original = home.partition(":")
+    value = getattr(importlib.import_module(module), original or name)
     globals()[name] = value  # the next access does not come here
     return value
 
