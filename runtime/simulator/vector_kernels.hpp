@@ -404,11 +404,11 @@ u64 find_bad_scale(const u8* multipliers, const u8* shifts, u64 columns) {
   const i32* shift = reinterpret_cast<const i32*>(shifts);
   u32 bad = 0;
   for (u64 i = 0; i < columns; ++i) {
-    bad |= static_cast<u32>(multiplier[i] < 0) | static_cast<u32>(static_cast<u32>(shift[i] - 1) > 61);
+    bad |= static_cast<u32>(multiplier[i] < 0) | static_cast<u32>(static_cast<u32>(shift[i]) - 1 > 61);
   }
   if (bad == 0) return columns;
   u64 column = 0;
-  while (multiplier[column] >= 0 && static_cast<u32>(shift[column] - 1) <= 61) ++column;
+  while (multiplier[column] >= 0 && static_cast<u32>(shift[column]) - 1 <= 61) ++column;
   return column;
 }
 
