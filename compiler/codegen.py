@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch_mlir import ir
 
 from girih.dialects import npu
-from girih.dialects.npu.base import LOOP_DEPTH, slot_bytes, slots, space
+from girih.dialects.npu.base import LOOP_DEPTH, dtype, slot_bytes, slots, space
 from girih.passes.allocate import dram_bytes
 from girih.runtime.errors import CompilationError
 from girih.runtime.executable import DramTensor, Kernel, Layer
@@ -68,10 +68,10 @@ def _tensors(program: npu.ProgramOp) -> list[npu.DramOp]:
 
 
 def _describe(op: npu.DramOp) -> DramTensor:
-    dtype = npu.base.dtype(op.buffer).name
+    element = dtype(op.buffer).name
     shape = tuple(op.buffer.type.shape)
     return DramTensor(
-        op.tensor.value, op.role.value, op.index.value, op.address.value, shape, dtype
+        op.tensor.value, op.role.value, op.index.value, op.address.value, shape, element
     )
 
 
@@ -114,7 +114,7 @@ def _instruction(op: npu.Instruction) -> Instruction:
         c=operands[2],
         d=operands[3],
         immediates=tuple(op.immediates),
-        wait=tuple(NO_WAIT if wait < 0 else wait for wait in op.waits),
+        wait=_four(tuple(NO_WAIT if wait < 0 else wait for wait in op.waits)),
         tag=op.layer.value,
     )
 
@@ -122,11 +122,11 @@ def _instruction(op: npu.Instruction) -> Instruction:
 def _operand(buffer: ir.Value, access: npu.Access, as_bytes: bool) -> Operand:
     declaration = buffer.owner.opview
     on_chip = isinstance(declaration, npu.AllocateOp)
-    dtype = DType.I8 if as_bytes else _DTYPES[str(buffer.type.element_type)]
+    element = DType.I8 if as_bytes else _DTYPES[str(buffer.type.element_type)]
     return Operand(
         space=_SPACES[space(buffer)],
         base=declaration.address.value + access.offset,
-        dtype=dtype,
+        dtype=element,
         pitch=access.pitch,
         slots=slots(buffer) if on_chip else 1,
         slot_bytes=slot_bytes(buffer) if on_chip else 0,

@@ -57,7 +57,7 @@ class Entry:
     writes: Mapping[int, str] = field(default_factory=dict[int, str])
 
 
-def compile(  # noqa: A001
+def compile(
     module: Module | Mapping[str, Entry | tuple[Module, Inputs]],
     example_inputs: Inputs | None = None,
     *,
@@ -146,12 +146,14 @@ def _entry(name: str, entry: Entry) -> Entry:
     inputs = (entry.inputs,) if isinstance(entry.inputs, Tensor) else tuple(entry.inputs)
     if not name.isidentifier():
         raise CompilationError(f"entry name {name!r} is not an identifier")
-    if not isinstance(entry.module, torch.nn.Module | ExportedProgram):
+    module: object = entry.module
+    if not isinstance(module, torch.nn.Module | ExportedProgram):
         raise CompilationError(
             f"entry {name!r} is a {type(entry.module).__name__}, expected a torch.nn.Module or a "
             "torch.export.ExportedProgram"
         )
-    for index, value in enumerate(inputs):
+    values: tuple[object, ...] = inputs
+    for index, value in enumerate(values):
         if not isinstance(value, Tensor):
             raise CompilationError(
                 f"example input {index} of entry {name!r} is a {type(value).__name__}, "

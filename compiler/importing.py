@@ -99,7 +99,7 @@ class _Hooks(FxImporterHooks):
         self.constants = 0
 
     def resolve_input(self, gni: Any, value: Any, info: InputInfo) -> ir.Value | None:
-        return self._parameter(value, info.input_spec.target)
+        return self._parameter(value, info.input_spec.target or f"{self.entry}.input")
 
     def resolve_literal(self, gni: Any, literal: Any, info: InputInfo | None) -> ir.Value | None:
         if not isinstance(literal, Tensor):

@@ -19,7 +19,6 @@ from girih.passes.convert_torch_to_mfm import ConvertTorchToMfm
 from girih.passes.fold_attention_scale import FoldAttentionScale
 from girih.passes.fold_constants import FoldConstants
 from girih.passes.lower_torch_fallback import LowerTorchFallback
-from girih.passes.partition import Partition
 from girih.passes.quantize import Quantize
 from girih.passes.simplify import Simplify
 from girih.passes.synchronize import Synchronize

@@ -92,9 +92,7 @@ def _place_on_chip(program: npu.ProgramOp, capacity: dict[str, int]) -> None:
             address += size
 
 
-def _place_in_dram(
-    program: npu.ProgramOp, shared: dict[tuple[str, str], int], base: int
-) -> None:
+def _place_in_dram(program: npu.ProgramOp, shared: dict[tuple[str, str], int], base: int) -> None:
     tensors = _tensors(program)
     lives: dict[ir.Value, tuple[int, int]] = {}
     for op in walk(program.body.blocks[0]):
@@ -113,7 +111,7 @@ def _place_in_dram(
             life = lives.get(tensor.buffer, (0, 0))
         size = dram_bytes(tensor)
         address = _first_fit(placed, life, size, base)
-        placed.append((address, size, *life))
+        placed.append((address, size, life[0], life[1]))
         _set(tensor, address)
 
 

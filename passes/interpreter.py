@@ -82,8 +82,10 @@ def _run_in_torch(op: ir.OpView, operands: list[Any]) -> Any:
             return operands
         case "torch.prim.ListUnpack":
             return operands[0] if len(op.results) > 1 else operands[0][0]
-        case _ if name.startswith("torch.constant."):
-            return op.operation.attributes["value"].value
+        case _:
+            pass
+    if name.startswith("torch.constant."):
+        return op.operation.attributes["value"].value
     space, _, overload = name.removeprefix("torch.").partition(".")
     function, _, variant = overload.partition(".")
     try:

@@ -12,7 +12,6 @@ from torch_mlir import ir
 from torch_mlir.dialects import func
 
 from girih.dialects import mfm
-from girih.dialects.arithmetic import scale_to_multiplier
 from girih.dialects.mfm.activation import gelu_table
 from girih.dialects.mfm.base import element, shape
 from girih.passes.base import Compilation
@@ -20,10 +19,12 @@ from girih.passes.convert_torch_to_mfm import erase_unused
 from girih.passes.quantization import weights
 from girih.passes.quantization.plan import (
     MOVES,
-    QUANTIZABLE,
     Group,
     Plan,
     is_also_multiplied,
+    is_float_tensor,
+    is_quantizable,
+    state_of,
 )
 from girih.passes.torch_to_mfm.rewriter import float_attribute, integer_attribute
 from girih.runtime.errors import CompilationError
@@ -66,6 +67,8 @@ class _FunctionQuantizer:
         self.compilation = compilation
         self.integers: dict[ir.Value, ir.Value] = {}
         """Integer counterpart of each quantized float value."""
+        self.floats: set[ir.Value] = set()
+        """Those that are computed in float: float readers take them as they are."""
         self.groups: dict[ir.Value, Group] = {}
 
     def run(self) -> None:
@@ -74,14 +77,15 @@ class _FunctionQuantizer:
         for value in block.arguments:
             self._note(value)
         for op in operations:
-            if isinstance(op, QUANTIZABLE):
-                self._note(op.result)
+            for result in op.results:
+                self._note(result)
         argument_scales = self._retype_arguments(block)
+        result_scales: list[float | None] = []
         for op in operations:
             with ir.InsertionPoint(op), op.location:
                 if isinstance(op, func.ReturnOp):
                     result_scales = self._return(op)
-                elif type(op) in _RULES and element(op.result) == "f32" and self._has_group(op):
+                elif is_quantizable(op):
                     self.integers[op.result] = _RULES[type(op)](self, op)
                 elif not isinstance(op, mfm.ParameterOp):
                     self._stay_float(op)
@@ -89,14 +93,11 @@ class _FunctionQuantizer:
         self._set_signature(argument_scales, result_scales)
 
     def _note(self, value: ir.Value) -> None:
-        if element(value) == "f32":
+        if is_float_tensor(value):
             try:
                 self.groups[value] = self.plan.group(value)
             except KeyError:
                 return
-
-    def _has_group(self, op: ir.OpView) -> bool:
-        return op.results[0] in self.groups
 
     # ---- the function's door ----
 
@@ -120,7 +121,8 @@ class _FunctionQuantizer:
     def _return(self, op: func.ReturnOp) -> list[float | None]:
         scales: list[float | None] = []
         for index, value in enumerate(op.operands):
-            if value in self.integers:
+            is_state = state_of(self.function, "res_attrs", index) is not None
+            if value in self.integers and (is_state or value not in self.floats):
                 op.operands[index] = self.integers[value]
                 scales.append(self.groups[value].scale)
             else:
@@ -177,7 +179,7 @@ class _FunctionQuantizer:
         if width == bits:
             return number
         # Between 8 and 16 bits the whole range is kept: the scales' ratio is that of the maxima.
-        multiplier, shift = scale_to_multiplier(self.scale(value, width) / self.scale(value, bits))
+        multiplier, shift = weights.multiplier(self.scale(value, width) / self.scale(value, bits))
         return mfm.RescaleOp(
             x=number,
             multiplier=integer_attribute(multiplier),
@@ -225,7 +227,7 @@ class _FunctionQuantizer:
 
     def _stay_float(self, op: ir.OpView) -> None:
         for index, operand in enumerate(op.operands):
-            if operand in self.integers:
+            if operand in self.integers and operand not in self.floats:
                 group = self.groups[operand]
                 if group.factor is not None:
                     raise CompilationError("a smoothed value has a float reader")
@@ -236,6 +238,7 @@ class _FunctionQuantizer:
                 ).result
         for result in op.results:
             if result in self.groups:
+                self.floats.add(result)
                 with ir.InsertionPoint.after(op):
                     group = self.groups[result]
                     self.integers[result] = mfm.QuantizeOp(
@@ -317,8 +320,8 @@ def _gelu(quantizer: _FunctionQuantizer, op: mfm.GeluOp) -> ir.Value:
 
 def _attention(quantizer: _FunctionQuantizer, op: mfm.AttentionOp) -> ir.Value:
     scales = [quantizer.scale(value, 8) for value in (op.query, op.key, op.value)]
-    score = scale_to_multiplier(scales[0] * scales[1] * op.scale.value * math.log2(math.e) * 256)
-    output_multiplier, output_shift = scale_to_multiplier(scales[2] / quantizer.group(op).scale)
+    score = weights.multiplier(scales[0] * scales[1] * op.scale.value * math.log2(math.e) * 256)
+    output_multiplier, output_shift = weights.multiplier(scales[2] / quantizer.group(op).scale)
     return mfm.IntegerAttentionOp(
         query=quantizer.integer(op.query, 8),
         key=quantizer.integer(op.key, 8),
@@ -345,7 +348,7 @@ def _add(quantizer: _FunctionQuantizer, op: mfm.AddOp) -> ir.Value:
             number, group = _constant(quantizer, value)
             numbers.append(number)
             groups.append(group)
-    first, second, shift = weights.add_multipliers(*groups, quantizer.group(op))
+    first, second, shift = weights.add_multipliers(groups[0], groups[1], quantizer.group(op))
     return mfm.IntegerAddOp(
         lhs=numbers[0],
         rhs=numbers[1],

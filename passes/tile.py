@@ -58,16 +58,12 @@ class _Segment:
         self.layers: list[ir.Attribute] = []
         # The op classes take an empty array for a missing one; the real rows come at the end.
         unknown = ir.ArrayAttr.get([ir.UnitAttr.get()])
-        self.program = npu.ProgramOp(
-            sym_name=function.name, layers=unknown, loc=function.location
-        )
+        self.program = npu.ProgramOp(sym_name=function.name, layers=unknown, loc=function.location)
         block = self.program.body.blocks.append()
         with ir.InsertionPoint(block):
             # Declarations go before this marker, code after it.
             self.marker = ir.Operation.create("npu.code")
-        self.tiler = LayerTiler(
-            self.emitter, compilation.target, ir.InsertionPoint(self.marker)
-        )
+        self.tiler = LayerTiler(self.emitter, compilation.target, ir.InsertionPoint(self.marker))
         self.code = ir.InsertionPoint(block)
 
     def emit(self) -> None:
@@ -205,7 +201,8 @@ def _macs(op: ir.OpView) -> int:
 
 def _describe(group: list[ir.OpView]) -> ir.DictAttr:
     """A row of the report: name, operations, MACs, and the bytes that must cross the chip's edge:
-    what the group reads from outside itself and writes for others, once each."""
+    what the group reads from outside itself and writes for others, once each.
+    """
     inside = {root(member.results[0]) for member in group}
     outside = {
         root(operand): operand

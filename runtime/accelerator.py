@@ -122,9 +122,7 @@ class Accelerator:
         for tensor in kernel.dram:
             if tensor.role == "result":
                 number = step.results[tensor.index]
-                values[number] = self.machine.read_array(
-                    tensor.address, tensor.shape, tensor.dtype
-                )
+                values[number] = self.machine.read_array(tensor.address, tensor.shape, tensor.dtype)
 
     def _simulate(self, kernel: Kernel, functional: bool) -> Report:
         program: LoadedProgram = self._programs[kernel.name]

@@ -60,7 +60,7 @@ _BOUND_MEANING = {
     "matrix": "the matrix engine",
     "dram": "the DRAM bus",
     "vector": "the vector engine",
-    "latency": "latency: no engine is busy half of the time",
+    "latency": "latency (no engine is busy half of the time)",
 }
 
 

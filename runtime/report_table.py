@@ -10,8 +10,8 @@ from girih.runtime.report import LayerReport, Report
 
 COLOURS = {"matrix": "green", "dram": "yellow", "vector": "cyan", "latency": "magenta"}
 
-_COLUMNS = ("cycles", "share", "busy", "roofline", "DRAM", "energy", "bound")
-_WIDTHS = {"cycles": 10, "share": 6, "busy": 6, "bound": 7}
+_COLUMNS = ("cycles", "busy", "roofline", "DRAM", "energy", "bound")
+_WIDTHS = {"cycles": 11, "busy": 6, "bound": 7}
 
 
 def table(report: Report, limit: int | None = None, title: str | None = None) -> Table:
@@ -37,14 +37,14 @@ def table(report: Report, limit: int | None = None, title: str | None = None) ->
         # What is widest, written out: in a narrow terminal only the names are folded.
         made.add_column(column, justify="right", no_wrap=True, min_width=_WIDTHS.get(column, 8))
     for layer in shown:
-        made.add_row(*_row(layer, report.cycles))
+        made.add_row(*_row(layer))
     left_out = len(report.layers) - len(shown)
     if left_out:
         rest = report.cycles - sum(layer.cycles for layer in shown)
-        made.add_row(f"{left_out} more", f"{rest:,}", _share(rest, report.cycles))
+        made.add_row(f"{left_out} more", f"{rest:,}")
     made.add_section()
     made.add_row(
-        "all" if report.calls == 1 else f"all {report.calls} calls", f"{report.cycles:,}", "",
+        "all" if report.calls == 1 else f"all {report.calls} calls", f"{report.cycles:,}",
         f"{report.utilization:.1%}", _ratio(report.cycles, report.roofline_cycles),
         bytes_text(report.dram_read_bytes + report.dram_write_bytes),
         energy_text(report.energy_joules), "", style="bold",
@@ -77,21 +77,16 @@ def energy_text(joules: float) -> str:
     return f"{joules / 1e-12:.0f} pJ"
 
 
-def _row(layer: LayerReport, cycles: int) -> tuple[str | Text, ...]:
+def _row(layer: LayerReport) -> tuple[str | Text, ...]:
     return (
         layer.name or layer.operation,
         f"{layer.cycles:,}",
-        _share(layer.cycles, cycles),
         f"{layer.utilization:.1%}",
         _ratio(layer.cycles, layer.roofline_cycles),
         bytes_text(layer.dram_read_bytes + layer.dram_write_bytes),
         energy_text(layer.energy_joules),
         Text(layer.bound, style=COLOURS[layer.bound]),
     )
-
-
-def _share(cycles: int, whole: int) -> str:
-    return f"{cycles / whole:.1%}" if whole else ""
 
 
 def _ratio(cycles: int, roofline: float) -> str:

@@ -40,7 +40,8 @@ class WhisperEncode(nn.Module):
         hidden = self.encoder(features).last_hidden_state
         results: list[Tensor] = []
         for attention in self.cross_attention:
-            results += [attention.k_proj(hidden), attention.v_proj(hidden)]
+            projections: Any = attention
+            results += [projections.k_proj(hidden), projections.v_proj(hidden)]
         return tuple(results)
 
 

@@ -13,7 +13,8 @@ B_TRANSPOSED, ACCUMULATE, OUTPUT_STATIONARY = 1, 2, 4
 
 class MatmulOp(Instruction, name="matmul"):
     """``c (+)= a @ b``: a (rows x depth) i8 or u8, b (columns x depth) i8 when transposed, else
-    (depth x columns), c (rows x columns) i32 in the accumulator. Sums are exact."""
+    (depth x columns), c (rows x columns) i32 in the accumulator. Sums are exact.
+    """
 
     a: ext.Operand[Any]
     b: ext.Operand[Any]

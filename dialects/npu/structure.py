@@ -13,7 +13,8 @@ ROLES = ("parameter", "state", "argument", "result", "intermediate")
 
 class ProgramOp(Operation, name="program", traits=[ir.NoTerminatorTrait]):
     """The machine code of one accelerator segment. `layers` names the report's rows in order:
-    dictionaries with name, operation, macs and compulsory_bytes."""
+    dictionaries with name, operation, macs and compulsory_bytes.
+    """
 
     sym_name: ir.StringAttr
     layers: ir.ArrayAttr
@@ -39,7 +40,8 @@ class LoopOp(Operation, name="loop", traits=[ir.NoTerminatorTrait]):
 class DramOp(Operation, name="dram"):
     """A tensor in external memory. `role` and `index` say what it is to the program: a parameter
     or state by `tensor`'s name, an argument or result by index, or an intermediate. `allocate`
-    sets `address` (-1 before)."""
+    sets `address` (-1 before).
+    """
 
     tensor: ir.StringAttr
     role: ir.StringAttr

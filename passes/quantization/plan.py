@@ -90,7 +90,7 @@ class Plan:
             self._tie(function)
         self._groups: dict[object, Group] = {}
         for value in values:
-            if element(value) == "f32" and not _is_weight(value):
+            if is_float_tensor(value) and not is_weight(value):
                 group = self._groups.setdefault(self._find(value), Group())
                 group.members.append(value)
         for function in self._functions:
@@ -122,7 +122,7 @@ class Plan:
                 self._union(argument, ("state", state))
         for op in function.entry_block.operations:
             if isinstance(op, MOVES):
-                if not _is_weight(op.x):
+                if not is_weight(op.x):
                     self._union(op.result, op.x)
             elif isinstance(op, CacheUpdateOp):
                 self._union(op.result, op.cache)
@@ -141,7 +141,9 @@ class Plan:
                 group = self.group(argument)
                 group.maximum = max(group.maximum, float(statistics[key].max()))
         for op in function.entry_block.operations:
-            if STATISTICS not in op.operation.attributes or _is_weight(op.results[0]):
+            if STATISTICS not in op.operation.attributes or not is_float_tensor(op.results[0]):
+                continue
+            if is_weight(op.results[0]):
                 continue
             key = op.operation.attributes[STATISTICS].value
             if key in statistics and self._find(op.results[0]) in self._groups:
@@ -151,10 +153,11 @@ class Plan:
     def _constrain(self, group: Group, value: ir.Value) -> None:
         owner = value.owner
         if not isinstance(owner, ir.Block):
-            group.offers &= _OFFERS.get(type(owner.opview), {8, 16})
+            if is_quantizable(owner.opview):
+                group.offers &= _OFFERS.get(type(owner.opview), {8, 16})
         for use in value.uses:
             user = use.owner.operation.opview
-            if isinstance(user, (LinearOp, Conv1dOp, AttentionOp)):
+            if isinstance(user, (LinearOp, Conv1dOp, AttentionOp)) and is_quantizable(user):
                 group.demands.add(8)
             elif not isinstance(user, (*MOVES, CacheUpdateOp)):
                 is_state = isinstance(user, func.ReturnOp) and state_of(
@@ -174,6 +177,8 @@ class Plan:
         value = group.members[0]
         producer = value.owner
         if isinstance(producer, ir.Block) or not isinstance(producer.opview, (LayerNormOp, GeluOp)):
+            return
+        if not is_quantizable(producer.opview):
             return
         weights: list[NDArray[Any]] = []
         for use in value.uses:
@@ -199,11 +204,28 @@ _OFFERS: dict[type, set[int]] = {AttentionOp: {8}, EmbeddingOp: {16}}
 def _values(function: func.FuncOp) -> Iterator[ir.Value]:
     yield from function.entry_block.arguments
     for op in function.entry_block.operations:
-        if isinstance(op, QUANTIZABLE):
-            yield op.result
+        yield from (value for value in op.results if is_float_tensor(value))
 
 
-def _is_weight(value: ir.Value) -> bool:
+def is_float_tensor(value: ir.Value) -> bool:
+    """Whether a value is a tensor of f32 as graph-level operations have it."""
+    return isinstance(value.type, ir.RankedTensorType) and element(value) == "f32"
+
+
+_WEIGHTS = ("weight", "bias", "gamma", "beta", "table")
+"""Operands that must be known at compile time to become integers."""
+
+
+def is_quantizable(op: ir.OpView) -> bool:
+    """Whether an operation has an integer form; a product of two activations stays float."""
+    if not isinstance(op, QUANTIZABLE) or not is_float_tensor(op.result):
+        return False
+    operands = [getattr(op, name, None) for name in _WEIGHTS]
+    return all(operand is None or is_weight(operand) for operand in operands)
+
+
+def is_weight(value: ir.Value) -> bool:
+    """Whether a value is known at compile time."""
     owner = value.owner
     return not isinstance(owner, ir.Block) and isinstance(owner.opview, ParameterOp)
 
@@ -223,7 +245,7 @@ def _readers(weight: ir.Value) -> list[ir.OpView]:
 
 def _only_multiplies(weight: ir.Value) -> bool:
     """Whether nothing but linear operations reads a weight."""
-    return _is_weight(weight) and all(
+    return is_weight(weight) and all(
         isinstance(reader, (LinearOp, Conv1dOp)) for reader in _readers(weight)
     )
 

@@ -18,6 +18,8 @@ from girih.passes.quantization.plan import Group
 Array = NDArray[Any]
 
 _LARGEST_BIAS = 2.0**30
+_LARGEST_FACTOR = 2.0**29
+"""From here on a rescale takes every integer but 0 to the end of int16: more changes nothing."""
 
 
 def channel_factor(group: Group, channels: int) -> Array:
@@ -46,19 +48,21 @@ def linear_parameters(row_scale: Array, bias: Array | None, source: Group, targe
     return np.vstack([offset.astype(np.int32), *multipliers(factors)])
 
 
-def multipliers(factors: Array) -> tuple[Array, Array]:
-    """Multiplier and shift, int32 each, per positive factor below 2^29.
+def multiplier(factor: float) -> tuple[int, int]:
+    """Multiplier and shift of a positive factor, which may be large where ranges vanish."""
+    return scale_to_multiplier(min(factor, _LARGEST_FACTOR))
 
-    `scale_to_multiplier` for arrays: a vocabulary has tens of thousands of rows.
-    """
-    mantissa, exponent = np.frexp(factors)
-    multiplier = np.rint(mantissa * 2.0**31).astype(np.int64)
-    carried = multiplier == 1 << 31
-    multiplier[carried] >>= 1
+
+def multipliers(factors: Array) -> tuple[Array, Array]:
+    """`multiplier` for arrays, int32: a vocabulary has tens of thousands of rows."""
+    mantissa, exponent = np.frexp(np.minimum(factors, _LARGEST_FACTOR))
+    integers = np.rint(mantissa * 2.0**31).astype(np.int64)
+    carried = integers == 1 << 31
+    integers[carried] >>= 1
     shift = 31 - exponent - carried
     vanished = shift > 62
-    multiplier[vanished], shift[vanished] = 0, 1
-    return multiplier.astype(np.int32), shift.astype(np.int32)
+    integers[vanished], shift[vanished] = 0, 1
+    return integers.astype(np.int32), shift.astype(np.int32)
 
 
 def layer_norm_parameters(gamma: Array, beta: Array, target: Group) -> tuple[Array, int]:
@@ -84,12 +88,12 @@ def gelu_parameters(source: Group, target: Group, channels: int) -> Array:
 
 def gelu_index(source: Group) -> tuple[int, int]:
     """Multiplier and shift from integer_gelu's input to its table's index."""
-    return scale_to_multiplier(GELU_TABLE_STEPS_PER_UNIT * source.scale)
+    return multiplier(GELU_TABLE_STEPS_PER_UNIT * source.scale)
 
 
 def add_multipliers(lhs: Group, rhs: Group, target: Group) -> tuple[int, int, int]:
     """Two multipliers over one shift, the larger with 30 bits."""
-    factors = lhs.scale / target.scale, rhs.scale / target.scale
+    factors = [min(each.scale / target.scale, _LARGEST_FACTOR) for each in (lhs, rhs)]
     _, shift = scale_to_multiplier(max(factors))
     # One bit less than a rescale's, so that rounding up never reaches 2^31.
     shift = max(shift - 1, 1)

@@ -7,6 +7,7 @@ tile wait on chip as int16, or, where a row is too long for that, QK is computed
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,7 +17,7 @@ from girih.dialects.npu.matrix import ACCUMULATE as ADD_TO
 from girih.dialects.npu.matrix import B_TRANSPOSED
 from girih.dialects.npu.vector import ACCUMULATE, CAUSAL, MASKED
 from girih.passes.tiling.cost import ISSUE_CYCLES, candidates, lines, matmul_cycles
-from girih.passes.tiling.emitter import Affine, Buffer, Tile
+from girih.passes.tiling.emitter import Affine, Buffer, Tile, View
 from girih.passes.tiling.layer import LayerTiler
 from girih.runtime.target import Target
 
@@ -35,7 +36,8 @@ class Attention:
 @dataclass(frozen=True)
 class AttentionTiles:
     """Queries and keys per tile; whether keys and values stay on chip for a whole head; whether
-    all scores of a query tile do (else QK is computed twice)."""
+    all scores of a query tile do (else QK is computed twice).
+    """
 
     queries: int
     keys: int
@@ -54,7 +56,9 @@ def attention_bytes(what: Attention, tiles: AttentionTiles) -> tuple[int, int]:
     total += 2 * (lines(2 * tiles.queries) + lines(4 * tiles.queries))
     if what.masked:
         total += 2 * lines(tiles.queries * tiles.keys)
-    sums = 2 * lines(4 * tiles.queries * tiles.keys) + 2 * lines(4 * tiles.queries * what.value_depth)
+    sums = 2 * lines(4 * tiles.queries * tiles.keys) + 2 * lines(
+        4 * tiles.queries * what.value_depth
+    )
     return total, sums
 
 
@@ -68,9 +72,13 @@ def attention_cycles(what: Attention, tiles: AttentionTiles, target: Target) -> 
     matrix = query_tiles * blocks * (score * passes + mix)
     costs, lanes = target.vector.costs, target.vector.lanes
     element = tiles.queries * tiles.keys / lanes
-    vector = query_tiles * blocks * (
-        element * (passes * costs.scores + costs.exponential)
-        + (passes + 1) * target.vector.latency_cycles
+    vector = (
+        query_tiles
+        * blocks
+        * (
+            element * (passes * costs.scores + costs.exponential)
+            + (passes + 1) * target.vector.latency_cycles
+        )
     )
     vector += query_tiles * tiles.queries * what.value_depth / lanes * costs.normalize
     kept = 1 if tiles.resident else query_tiles
@@ -83,7 +91,8 @@ def attention_cycles(what: Attention, tiles: AttentionTiles, target: Target) -> 
     bus = moved / target.dram_bytes_per_cycle + transfers * target.dram.overhead_cycles
     # The array waits for the last scores of a query tile and the first exponentials after them.
     stall = query_tiles * (
-        element * (costs.scores + costs.exponential) + 2 * target.vector.latency_cycles
+        element * (costs.scores + costs.exponential)
+        + 2 * target.vector.latency_cycles
         + 2 * (target.array.rows + target.array.columns)
     )
     instructions = query_tiles * blocks * (3 * passes + 2)
@@ -180,7 +189,9 @@ class AttentionTiler:
 
     def _emit_head(self, batch: int, head: Tile, buffers: _Buffers) -> None:
         if self.tiles.resident:
-            self._each_block(lambda block: self._load_key(batch, head, block, block.number, buffers))
+            self._each_block(
+                lambda block: self._load_key(batch, head, block, block.number, buffers)
+            )
             self._each_block(
                 lambda block: self._load_value(batch, head, block, block.number, buffers)
             )
@@ -190,10 +201,10 @@ class AttentionTiler:
 
         self.emitter.tiles(self.queries, self.tiles.queries, query_tile, unrolled=self.causal)
 
-    def _each_block(self, body: object) -> None:
+    def _each_block(self, body: Callable[[Tile], None]) -> None:
         # The first block overwrites running maxima and sums, the others add to them; the rest are
         # few, so they are unrolled: loops are kept for queries and heads.
-        self.emitter.tiles(self.keys, self.tiles.keys, body, unrolled=True)  # type: ignore[arg-type]
+        self.emitter.tiles(self.keys, self.tiles.keys, body, unrolled=True)
 
     def _load_key(
         self, batch: int, head: Tile, block: Tile, slot: Affine, buffers: _Buffers
@@ -304,7 +315,7 @@ class AttentionTiler:
         passes = 1 if self.tiles.one_pass else 2
         return (order * passes + int(second)) * self.blocks + block.number
 
-    def _scores(self, block: Tile, buffers: _Buffers) -> object:
+    def _scores(self, block: Tile, buffers: _Buffers) -> View:
         return buffers.scores.at(slot=block.number, pitch=2 * block.size)
 
     def _load_mask(
@@ -316,7 +327,7 @@ class AttentionTiler:
         order: Affine,
         buffer: Buffer,
         second: bool,
-    ) -> object:
+    ) -> View:
         sizes = (1,) * (4 - len(shape(self.op.mask))) + shape(self.op.mask)
         strides = [sizes[1] * sizes[2] * sizes[3], sizes[2] * sizes[3], sizes[3], 1]
         steps = [stride if size > 1 else 0 for size, stride in zip(sizes, strides, strict=True)]

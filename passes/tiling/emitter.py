@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from torch_mlir import ir
 from torch_mlir.dialects import ext
 
 from girih.dialects import npu
-from girih.dialects.npu.base import LOOP_DEPTH, Access
+from girih.dialects.npu.base import DTYPES, LOOP_DEPTH, Access
 
 NO_WAIT = (-1, -1, -1, -1)
 
@@ -97,7 +97,7 @@ class Emitter:
         shape = [slots, rows, columns]
         kind = ir.MemRefType.get(shape, element_type, memory_space=ir.StringAttr.get(space))
         op = npu.AllocateOp(address=self.integer(-1), layer=self.integer(self.layer), buffer=kind)
-        return Buffer(op.buffer, columns * npu.base.DTYPES[element].itemsize, slots)
+        return Buffer(op.buffer, columns * DTYPES[element].itemsize, slots)
 
     def scratchpad(self, element: str, rows: int, columns: int, slots: int = 1) -> Buffer:
         """A buffer in the scratchpad."""
@@ -108,7 +108,7 @@ class Emitter:
         return self.allocate("accumulator", "i32", rows, columns, slots)
 
     @contextmanager
-    def loop(self, count: int) -> Iterator[Affine]:
+    def loop(self, count: int) -> Generator[Affine, None, None]:
         """Emit the body `count` times; yields the iteration."""
         coefficients = [0] * LOOP_DEPTH
         coefficients[self.depth] = 1
@@ -157,7 +157,7 @@ class Emitter:
         immediates: Sequence[int] = (),
     ) -> None:
         """Append an instruction on views of buffers, in the order of its operands."""
-        names = [field.name for field in kind._fields if isinstance(field, ext.OperandDef)]  # noqa: SLF001
+        names = [field.name for field in kind._fields if isinstance(field, ext.OperandDef)]
         present = [view for view in views if view is not None]
         kind(
             rows=self.integer(rows),

@@ -10,6 +10,7 @@ from torch_mlir import ir
 from girih.dialects import npu
 from girih.dialects.mfm import ParameterOp, ReshapeOp
 from girih.dialects.mfm.base import element, shape
+from girih.dialects.npu.base import DTYPES
 from girih.passes.tiling.emitter import Buffer, Emitter
 from girih.runtime.errors import CompilationError
 from girih.runtime.target import Target
@@ -58,7 +59,7 @@ class LayerTiler:
                 address=self.emitter.integer(-1),
                 buffer=kind,
             )
-        buffer = Buffer(op.buffer, sizes[-1] * npu.base.DTYPES[stored].itemsize)
+        buffer = Buffer(op.buffer, sizes[-1] * DTYPES[stored].itemsize)
         self._tensors[root(value)] = buffer
         return buffer
 

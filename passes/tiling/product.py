@@ -128,9 +128,7 @@ class ProductTiler:
 
             def body(row: Tile) -> None:
                 order = column.number * row_tiles + row.number + batch * row_tiles * column_tiles
-                if not self._split:
-                    self._load_rows(row, order, batch, buffers)
-                elif self.window is not None:
+                if not self._split or self.window is not None:
                     self._load_rows(row, order, batch, buffers)
                 column_slot = column.number + batch * column_tiles
                 self._emit_tile(row, column, order, order, column_slot, batch, buffers)
@@ -275,13 +273,9 @@ class ProductTiler:
                 first = depth.start.known == 0
                 multiply(depth, number, input_slot, 0 if first else ACCUMULATE)
 
-            first_apart = self.depth > tiles.depth
-            self._depth_tiles(part, first_apart)
+            # The first part overwrites the sums and the others add to them: it stands apart.
+            emitter.tiles(self.depth, tiles.depth, part, peel_first=True)
         self._finish(row, column, order, column_slot, batch, buffers)
-
-    def _depth_tiles(self, part: object, first_apart: bool) -> None:
-        # The first part overwrites the sums and the others add to them: it stands apart.
-        self.emitter.tiles(self.depth, self.tiles.depth, part, peel_first=first_apart)  # type: ignore[arg-type]
 
     def _finish(
         self,

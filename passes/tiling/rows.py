@@ -139,7 +139,7 @@ def add(tiler: LayerTiler, op: mfm.IntegerAddOp) -> None:
 
 
 def rescale(tiler: LayerTiler, op: mfm.RescaleOp) -> None:
-    """rescale over blocks of rows."""
+    """Rescale over blocks of rows."""
 
     def compute(streams: _Streams, held: list[Buffer], rows: int, width: int) -> None:
         tiler.emitter.emit(
