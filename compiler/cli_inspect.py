@@ -1,0 +1,147 @@
+"""What `girih inspect` and `girih targets` show, as plain values and as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from girih.runtime.errors import InputError
+from girih.runtime.executable import Executable
+from girih.runtime.program import Program
+from girih.runtime.report_table import bytes_text
+from girih.runtime.signature import TensorSpec
+from girih.runtime.target import Target
+
+
+def describe(executable: Executable) -> dict[str, Any]:
+    """An executable as plain values, without its bulk."""
+    return {
+        "recipe": executable.recipe,
+        "target": executable.target.model_dump(mode="json"),
+        "processor": executable.processor,
+        "vmfb_bytes": len(executable.vmfb),
+        "dram_bytes": executable.dram_bytes,
+        "parameter_bytes": sum(array.nbytes for array in executable.parameters.values()),
+        "parameters": {
+            name: {"shape": list(array.shape), "dtype": array.dtype.name, "bytes": array.nbytes}
+            for name, array in executable.parameters.items()
+        },
+        "entries": {
+            name: {
+                "arguments": [asdict(spec) for spec in entry.signature.arguments],
+                "results": [asdict(spec) for spec in entry.signature.results],
+                "steps": [asdict(step) for step in entry.steps],
+                "host_operations": [asdict(operation) for operation in entry.host_operations],
+            }
+            for name, entry in executable.entries.items()
+        },
+        "kernels": {
+            name: {
+                "bytes": len(kernel.program),
+                "instructions": len(Program.decode(kernel.program).instructions),
+                "macs": sum(layer.macs for layer in kernel.layers),
+                "layers": [asdict(layer) for layer in kernel.layers],
+            }
+            for name, kernel in executable.kernels.items()
+        },
+    }
+
+
+def disassemble(executable: Executable, kernel: str) -> str:
+    """The instructions of a kernel as text; raises `InputError` for an unknown one."""
+    if kernel not in executable.kernels:
+        known = ", ".join(executable.kernels) or "none"
+        raise InputError(f"no kernel {kernel!r}: the program has {known}")
+    return Program.decode(executable.kernels[kernel].program).disassemble()
+
+
+def show(executable: Executable, console: Console) -> None:
+    """Print an executable as tables."""
+    values = describe(executable)
+    target = executable.target
+    console.print(
+        f"recipe {executable.recipe}, target {target.name} ({target.array.rows}x"
+        f"{target.array.columns} array), host code for {executable.processor or 'any processor'}",
+        highlight=False,
+    )
+    console.print(
+        f"{len(executable.parameters)} weights, {bytes_text(values['parameter_bytes'])}; "
+        f"host code {bytes_text(len(executable.vmfb))}; "
+        f"accelerator DRAM {bytes_text(executable.dram_bytes)}",
+        highlight=False,
+    )
+    for name, entry in executable.entries.items():
+        rows = [("argument", spec) for spec in entry.signature.arguments]
+        rows += [("result", spec) for spec in entry.signature.results]
+        console.print(
+            _table(
+                f"entry {name}",
+                ("", "name", "shape", "dtype", "stored as", "scale", "state"),
+                ((side, *_specification(spec)) for side, spec in rows),
+            )
+        )
+        if entry.host_operations:
+            console.print(
+                _table(
+                    f"on the host in {name}",
+                    ("operation", "where", "why", "source"),
+                    (
+                        (each.name, each.location, each.reason, each.source)
+                        for each in entry.host_operations
+                    ),
+                )
+            )
+    for name, kernel in values["kernels"].items():
+        console.print(
+            _table(
+                f"kernel {name}: {kernel['instructions']} instructions, {kernel['macs']:,} MAC",
+                ("layer", "operation", "MAC", "bytes"),
+                (
+                    (layer["name"], layer["operation"], f"{layer['macs']:,}",
+                     bytes_text(layer["compulsory_bytes"]))
+                    for layer in kernel["layers"]
+                ),
+            )
+        )  # fmt: skip
+
+
+def show_targets(console: Console) -> None:
+    """Print the presets as a table."""
+    targets = [Target.load(name) for name in Target.presets()]
+    console.print(
+        _table(
+            "",
+            ("name", "array", "MHz", "scratchpad", "accumulator", "DRAM", "description"),
+            (
+                (
+                    target.name,
+                    f"{target.array.rows}x{target.array.columns}",
+                    f"{target.frequency_hz / 1e6:g}",
+                    bytes_text(target.scratchpad_bytes),
+                    bytes_text(target.accumulator_bytes),
+                    f"{target.dram.bandwidth_bytes_per_second / 1e9:g} GB/s",
+                    " ".join(target.description.split()),
+                )
+                for target in targets
+            ),
+        )
+    )
+
+
+def _specification(spec: TensorSpec) -> tuple[str, ...]:
+    shape = "x".join(map(str, spec.shape)) or "scalar"
+    scale = "" if spec.scale is None else f"{spec.scale:.4g}"
+    return spec.name, shape, spec.dtype, spec.stored, scale, spec.state or ""
+
+
+def _table(title: str, heads: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    table = Table(title=title or None, title_justify="left", title_style="bold")
+    for head in heads:
+        table.add_column(head, justify="right" if head in ("MAC", "bytes", "MHz") else "left")
+    for row in rows:
+        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+    return table

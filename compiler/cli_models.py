@@ -1,0 +1,177 @@
+"""What `girih compile MODEL` accepts: Python functions, exported programs, built-in models."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from girih.compiler.cli_values import read_arrays
+from girih.compiler.compilation import compile
+from girih.compiler.program import CompiledProgram
+from girih.compiler.recipe import Recipe
+from girih.runtime.errors import CompilationError, GirihError
+from girih.runtime.target import Target
+
+WHISPER = "whisper-tiny.en"
+
+Examples = dict[str, list[tuple[NDArray[Any], ...]]]
+
+
+def compile_named(
+    model: str,
+    target: str,
+    recipe: str,
+    calibration: Sequence[Path],
+    dump_ir: Path | None,
+    progress: Callable[[str], None],
+) -> CompiledProgram:
+    """Compile the model that a word of the command line names.
+
+    Raises `GirihError`: no such model, or one that can not be compiled.
+    """
+    # Both are cheap to refuse, and a model may take a minute to build.
+    checked_target, checked_recipe = Target.load(target), Recipe.load(recipe)
+    if model == WHISPER:
+        from girih.compiler.models.speech import compile_whisper
+
+        return compile_whisper(
+            checked_target,
+            checked_recipe,
+            calibration_audio=calibration,
+            dump_ir=dump_ir,
+            progress=progress,
+        )
+    progress(f"load {model}")
+    module, inputs = load_model(model)
+    names = list(cast(Mapping[str, Any], module)) if isinstance(module, Mapping) else ["main"]
+    examples = read_calibration(calibration, names) if calibration else None
+    return compile(
+        module,
+        inputs,
+        target=checked_target,
+        recipe=checked_recipe,
+        calibration=examples,
+        dump_ir=dump_ir,
+        progress=progress,
+    )
+
+
+def load_model(model: str) -> tuple[Any, Any]:
+    """(module, example inputs), or (entries, None): what `girih.compile` takes first.
+
+    `model` is a .pt2 file, ``file.py:function`` or ``package.module:function``. Raises
+    `CompilationError` where it names nothing, and where the function fails.
+    """
+    if model.endswith(".pt2"):
+        return _load_exported(Path(model))
+    place, colon, name = model.rpartition(":")
+    if not colon or not place or not name:
+        raise CompilationError(
+            f"no model {model!r}: expected file.py:function, package.module:function, "
+            f"a .pt2 file or {WHISPER}"
+        )
+    module = _import(place)
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise CompilationError(f"{place} has no function {name!r}")
+    try:
+        result = function()
+    except GirihError:
+        raise
+    except Exception as error:
+        if os.environ.get("GIRIH_DEBUG"):
+            raise
+        raise CompilationError(f"{model} failed: {_describe(error)}") from error
+    if isinstance(result, Mapping):
+        return cast(Mapping[str, Any], result), None
+    if isinstance(result, tuple) and len(cast(tuple[Any, ...], result)) == 2:
+        return cast(tuple[Any, Any], result)
+    raise CompilationError(
+        f"{model} returned a {type(result).__name__}, expected (module, example_inputs) or a "
+        "mapping of entries"
+    )
+
+
+def read_calibration(paths: Sequence[Path], entries: Sequence[str]) -> Examples:
+    """Calibration inputs by entry, from .npz files.
+
+    The arrays of an entry are its arguments in order, each with the examples along a new first
+    axis. With several entries a name is ``ENTRY/anything``.
+    """
+    examples: Examples = {}
+    for path in paths:
+        columns: dict[str, list[NDArray[Any]]] = {}
+        for name, array in read_arrays(path).items():
+            entry = name.partition("/")[0] if len(entries) > 1 else entries[0]
+            columns.setdefault(entry, []).append(np.asarray(array))
+        for entry, arrays in columns.items():
+            counts = {len(array) if array.ndim else 0 for array in arrays}
+            if entry not in entries:
+                raise CompilationError(
+                    f"calibration {path}: no entry point {entry!r}, expected names such as "
+                    f"{entries[0]}/0"
+                )
+            if len(counts) != 1 or 0 in counts:
+                raise CompilationError(
+                    f"calibration {path}: arrays of {entry!r} hold {sorted(counts)} examples, "
+                    "expected one number above 0: the first axis counts them"
+                )
+            examples.setdefault(entry, []).extend(zip(*arrays, strict=True))
+    return examples
+
+
+def _load_exported(path: Path) -> tuple[Any, Any]:
+    if not path.is_file():
+        raise CompilationError(f"model {path}: no such file")
+    try:
+        program = torch.export.load(path)
+    except Exception as error:  # what a damaged file raises depends on where the damage is
+        raise CompilationError(f"model {path}: not an exported program: {_describe(error)}") from (
+            error
+        )
+    if program.example_inputs is None:
+        raise CompilationError(f"model {path}: holds no example inputs")
+    arguments, keywords = program.example_inputs
+    if keywords:
+        raise CompilationError(
+            f"model {path}: takes keywords {', '.join(keywords)}; export without"
+        )
+    return program, tuple(arguments)
+
+
+def _import(place: str) -> ModuleType:
+    try:
+        if not place.endswith(".py"):
+            sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
+            return importlib.import_module(place)
+        path = Path(place).resolve()
+        if not path.is_file():
+            raise CompilationError(f"model {place}: no such file")
+        specification = importlib.util.spec_from_file_location(path.stem, path)
+        if specification is None or specification.loader is None:
+            raise CompilationError(f"model {place}: not a Python file")
+        sys.path.insert(0, str(path.parent))  # as `python FILE` does: its neighbours are there
+        module = importlib.util.module_from_spec(specification)
+        sys.modules[path.stem] = module
+        specification.loader.exec_module(module)
+    except GirihError:
+        raise
+    except Exception as error:
+        if os.environ.get("GIRIH_DEBUG"):
+            raise
+        raise CompilationError(f"model {place}: {_describe(error)}") from error
+    return module
+
+
+def _describe(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
