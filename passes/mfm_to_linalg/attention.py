@@ -10,13 +10,10 @@ from typing import Any
 from torch_mlir import ir
 from torch_mlir.dialects import arith, math
 
-from girih.passes.mfm_to_linalg import build, packed_attention, scalar
+from girih.passes.mfm_to_linalg import build, scalar
 
 KEY_MULTIPLE = 64
 """Keys are padded to this: rows of scores that are not whole vectors cost ten times as much."""
-
-LARGE_SCORES = 1 << 18
-"""Scores of a head from which heads are computed one after another."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +28,6 @@ class _Heads:
     queries: int
     keys: int
     padded: int
-
-    @property
-    def count(self) -> int:
-        """Heads of all batches."""
-        return self.batch * self.heads
 
     @property
     def scores(self) -> tuple[int, int, int, int]:
@@ -153,29 +145,10 @@ def _flat(parts: _Heads) -> tuple[int, int, int]:
 def lower_integer_attention(op: Any) -> ir.Value:
     """docs/numerics.md, integer_attention.
 
-    One head after another where the scores are large: they then stay in the cache between their
-    making and their use, and the memory they take is that of one head.
-    """
-    parts = _split(op)
-    varies = op.mask is not None and any(size > 1 for size in build.shape(op.mask)[-4:-2])
-    if parts.count == 1 or varies or parts.queries * parts.padded < LARGE_SCORES:
-        mixed = _integer_heads(op, parts)
-    else:
-        mixed = _head_by_head(op, parts)
-    return build.transpose(mixed, [0, 2, 1, 3])
-
-
-def _head_by_head(op: Any, parts: _Heads) -> ir.Value:
-    """See packed_attention."""
-    return packed_attention.lower(op, parts)
-
-
-def _integer_heads(op: Any, parts: _Heads) -> ir.Value:
-    """Attention of some heads: (batch, heads, queries, depth of the value).
-
     The weights, 0 .. 255, are kept as ``p - 128`` in int8, so that both products are of signed
     bytes; 128 times the sums of the value's columns puts back what that takes away.
     """
+    parts = _split(op)
     i8, i16, i32, i64 = (scalar.integer_type(bits) for bits in (8, 16, 32, 64))
     depth = build.shape(op.value)[3]
     sizes, rows = parts.scores, [0, 1, 2]
@@ -193,10 +166,9 @@ def _integer_heads(op: Any, parts: _Heads) -> ir.Value:
     )
 
     def weight(s: ir.Value, top: ir.Value) -> ir.Value:
-        # The difference of two int16 as unsigned: 0 .. 65535.
-        value = scalar.exponential(scalar.subtract(top, s))
+        distance = scalar.subtract(scalar.extend(top, 32), scalar.extend(s, 32))
         hidden = scalar.compare("eq", s, scalar.SCORE_HIDDEN)
-        value = scalar.select(hidden, 0, value)
+        value = scalar.select(hidden, 0, scalar.exponential(distance))
         return scalar.truncate(scalar.subtract(value, 128), 8)
 
     weights = build.elementwise([scores, (top, rows)], sizes, i8, weight)
@@ -231,8 +203,8 @@ def _integer_heads(op: Any, parts: _Heads) -> ir.Value:
         return scalar.round_shift(product, op.output_shift.value, 8)
 
     return build.elementwise(
-        [mixed, (columns, [0, 1, 3]), (reciprocal, rows)],
-        build.shape(mixed),
+        [(mixed, [0, 2, 1, 3]), (columns, [0, 2, 3]), (reciprocal, [0, 2, 1])],
+        build.shape(op.result),
         build.element(op.result),
         finish,
     )

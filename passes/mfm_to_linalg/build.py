@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from torch_mlir import ir
 from torch_mlir.dialects import arith, linalg, tensor
 
@@ -46,14 +43,6 @@ def filled(sizes: Sequence[int], element_type: ir.Type, value: float) -> ir.Valu
     """A tensor of one value."""
     initial = scalar.constant(value, element_type)
     return linalg.fill(initial, outs=[empty(sizes, element_type)])
-
-
-def dense(values: NDArray[np.signedinteger[Any]]) -> ir.Value:
-    """A small constant tensor."""
-    kind = tensor_type(values.shape, scalar.integer_type(8 * values.itemsize))
-    return arith.ConstantOp(
-        kind, ir.DenseElementsAttr.get(np.ascontiguousarray(values), type=kind.element_type)
-    ).result
 
 
 def dimensions(rank: int, axes: Sequence[int]) -> ir.AffineMap:
@@ -230,16 +219,6 @@ def slice_(
         list(offsets),
         list(sizes),
         list(strides or [1] * len(sizes)),
-    ).result
-
-
-def take(value: ir.Value, index: ir.Value) -> ir.Value:
-    """Element `index`, an `index` value, of the first axis, which stays with size 1."""
-    sizes = [1, *shape(value)[1:]]
-    offsets = [ir.ShapedType.get_dynamic_size()] + [0] * (len(sizes) - 1)
-    kind = tensor_type(sizes, element(value))
-    return tensor.ExtractSliceOp(
-        kind, value, [index], [], [], offsets, sizes, [1] * len(sizes)
     ).result
 
 

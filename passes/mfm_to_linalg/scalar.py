@@ -15,6 +15,7 @@ _PREDICATES = {"eq": 0, "ne": 1, "lt": 2, "le": 3, "gt": 4, "ge": 5}
 _UNSIGNED = {"lt": 6, "le": 7, "gt": 8, "ge": 9}
 _ORDERED = {"eq": 1, "gt": 2, "ge": 3, "lt": 4, "le": 5, "ne": 13}
 
+EXPONENTIAL_MAXIMUM_SHIFT = 15
 SCORE_HIDDEN = -32768
 
 
@@ -166,26 +167,12 @@ def rescale(value: ir.Value, multiplier: Any, shift: Any, width: int) -> ir.Valu
     return round_shift(multiply(extend(value, 64), wide), shift, width)
 
 
-def multiply_high(lhs: ir.Value, rhs: Any) -> ir.Value:
-    """The upper half of the unsigned product of two i16: LLVM makes it one vpmulhuw."""
-    wide = integer_type(32)
-    left, right = (arith.ExtUIOp(wide, part).result for part in _pair(lhs, rhs))
-    product = arith.MulIOp(left, right).result
-    return truncate(arith.ShRUIOp(product, constant(16, wide)).result, 16)
-
-
 def exponential(distance: ir.Value) -> ir.Value:
-    """docs/numerics.md, integer_attention step 4: unsigned i16 distance to i16 weight 0 .. 255.
-
-    In 16 bits, twice as many at a time as in 32, with the same result:
-    ``(f * c) >> 8`` is the upper half of ``(f << 8) * c``, and from ``e = 9`` on the weight is 0
-    (the mantissa is less than half of ``1 << (7 + e)``), below which no sum exceeds 16 bits.
-    """
-    fraction = shift_left(distance, 8)
-    exponent = arith.ShRUIOp(distance, constant(8, distance.type)).result
-    slope = subtract(21948, multiply_high(fraction, 5664))
-    mantissa = subtract(32640, multiply_high(fraction, slope))
-    shift = arith.MinUIOp(exponent, constant(8, distance.type)).result
+    """docs/numerics.md, integer_attention step 4: i32 distance to i32 weight 0 .. 255."""
+    fraction, exponent = bit_and(distance, 255), shift_right(distance, 8)
+    slope = subtract(21948, shift_right(multiply(fraction, 5664), 8))
+    mantissa = subtract(32640, shift_right(multiply(fraction, slope), 8))
+    shift = minimum(exponent, EXPONENTIAL_MAXIMUM_SHIFT)
     rounded = add(mantissa, shift_left(64, shift))
-    value = arith.ShRUIOp(rounded, add(shift, 7)).result
-    return select(compare("gt", exponent, 8), 0, value)
+    value = shift_right(rounded, add(shift, 7))
+    return select(compare("gt", exponent, EXPONENTIAL_MAXIMUM_SHIFT), 0, value)
