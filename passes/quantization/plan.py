@@ -152,9 +152,8 @@ class Plan:
 
     def _constrain(self, group: Group, value: ir.Value) -> None:
         owner = value.owner
-        if not isinstance(owner, ir.Block):
-            if is_quantizable(owner.opview):
-                group.offers &= _OFFERS.get(type(owner.opview), {8, 16})
+        if not isinstance(owner, ir.Block) and is_quantizable(owner.opview):
+            group.offers &= _OFFERS.get(type(owner.opview), {8, 16})
         for use in value.uses:
             user = use.owner.operation.opview
             if isinstance(user, (LinearOp, Conv1dOp, AttentionOp)) and is_quantizable(user):
