@@ -14,6 +14,7 @@ import torch
 
 from girih.compiler.artifact import load
 from girih.compiler.cli import run
+from girih.runtime.target import Target
 
 MODEL = """
 import torch
@@ -46,6 +47,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     content = (folder / "m.girih").read_bytes()
     (folder / "short.girih").write_bytes(content[:-100])
     (folder / "text.npz").write_text("no archive")
+    tiny = Target.load("edge").model_copy(
+        update={"name": "tiny", "scratchpad_bytes": 256, "accumulator_bytes": 256}
+    )
+    (folder / "tiny.yaml").write_text(tiny.to_yaml())
     (folder / "text.pt2").write_text("no archive")
     (folder / "bad_target.yaml").write_text("name: bad\narray: {rows: -1, columns: 4}\n")
     rows = np.random.default_rng(1).standard_normal((3, 8)).astype(np.float32)
@@ -162,6 +167,7 @@ def test_compile_an_exported_program(tmp_path: Path) -> None:
         ("targets missing.yaml", "missing.yaml: can not be read"),
         ("targets nowhere", "no target is named 'nowhere'"),
         ("compile tiny_model.py:build -o o.girih --target bad_target.yaml", "array.rows"),
+        ("compile tiny_model.py:build -o o.girih --target tiny.yaml", "'tiny' is too small"),
         ("compile tiny_model.py:build -o o.girih --recipe w3a3", "no recipe 'w3a3'"),
         ("compile tiny_model.py:build -o none/o.girih", "no folder"),
         ("compile tiny_model.py:missing -o o.girih", "has no function 'missing'"),
