@@ -57,9 +57,9 @@ def compile_to_vmfb(
     """Compile a module of func, linalg, tensor, arith and math for this machine's CPU.
 
     The module must be named (``module @program``) and the result's functions are called
-    ``program.<function>``. Every function carries its signature and the CPU that it was compiled for:
-    `girih.runtime.iree` reads both when it loads them. `flags` come after `DEFAULT_FLAGS`; `name` is
-    for error messages. Raises `CompilationError` with IREE's first error.
+    ``program.<function>``. Every function carries its signature and the CPU that it was compiled
+    for: `girih.runtime.iree` reads both when it loads them. `flags` come after `DEFAULT_FLAGS`;
+    `name` is for error messages. Raises `CompilationError` with IREE's first error.
     """
     cpu, features = host_cpu()
     with module.context:

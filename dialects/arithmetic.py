@@ -6,11 +6,12 @@ NumPy, exact, and independent of the simulator and of IREE: these functions are 
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 
 SCORE_HIDDEN = -32768
 """The log2-domain score of a key that a query may not see."""
@@ -23,7 +24,7 @@ def half(shift: int | Array) -> Array:
 
 def saturate(value: Array, dtype: DTypeLike) -> Array:
     """Clamp to the range of an integer dtype and convert."""
-    limits = np.iinfo(np.dtype(dtype))
+    limits = np.iinfo(cast(Any, np.dtype(dtype)))
     return np.clip(value, limits.min, limits.max).astype(dtype)
 
 

@@ -15,7 +15,7 @@ from girih.passes.torch_to_mfm.rewriter import (
     FROM_BUILTIN,
     TO_BUILTIN,
     Converter,
-    NotConvertible,
+    NotConvertibleError,
     Rewriter,
 )
 from girih.runtime.errors import CompilationError
@@ -52,7 +52,7 @@ class ConvertTorchToMfm:
             if isinstance(function, func.FuncOp):
                 try:
                     _convert_function(function, Rewriter(compilation))
-                except NotConvertible as reason:
+                except NotConvertibleError as reason:
                     raise CompilationError(
                         f"entry {function.name.value!r} must take and return tensors of static "
                         f"shape: {reason}"
@@ -86,7 +86,7 @@ def _name(op: ir.OpView) -> str:
 def _convert(op: ir.OpView, converter: Converter, rewriter: Rewriter) -> None:
     try:
         value = converter(rewriter, op)
-    except NotConvertible as reason:
+    except NotConvertibleError as reason:
         _keep(op, str(reason))
         return
     result = op.results[0]

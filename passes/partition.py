@@ -88,10 +88,8 @@ def _partition(function: func.FuncOp, module: ir.Module) -> None:
         if _is_constant(op) or isinstance(op, func.ReturnOp):
             continue
         reason = host_reason(op)
-        if reason is None and isinstance(op, mfm.ReshapeOp) and not depths.get(op.x, 0) % 2:
-            # Alone it would make a segment without work.
-            if any(host_reason(use.owner.operation.opview) for use in op.result.uses):
-                reason = "reshapes what the host reads"
+        if reason is None and _is_idle_reshape(op, depths):
+            reason = "reshapes what the host reads"
         if reason is not None:
             op.operation.attributes[REASON] = ir.StringAttr.get(reason)
         # Even depths run on the host, odd ones on the accelerator; an operation runs as early as
@@ -157,6 +155,13 @@ def _outline(
                 use.owner.operation.operands[use.operand_number] = new
     for op in reversed(operations):
         op.operation.erase()
+
+
+def _is_idle_reshape(op: ir.OpView, depths: dict[ir.Value, int]) -> bool:
+    """Whether a reshape would make an accelerator segment that has nothing to do."""
+    if not isinstance(op, mfm.ReshapeOp) or depths.get(op.x, 0) % 2:
+        return False
+    return any(host_reason(use.owner.operation.opview) for use in op.result.uses)
 
 
 def _is_constant(op: ir.OpView) -> bool:

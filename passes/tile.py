@@ -93,10 +93,14 @@ class _Segment:
             state = state_of(self.function, "res_attrs", index)
             source = root(value)
             updated = None if isinstance(source.owner, ir.Block) else source.owner.opview
-            if state is not None and isinstance(updated, mfm.CacheUpdateOp):
-                if self._is_state_argument(root(updated.cache), state) and _last_use(updated):
-                    self.tiler.alias(value, updated.cache)
-                    continue
+            if (
+                state is not None
+                and isinstance(updated, mfm.CacheUpdateOp)
+                and self._is_state_argument(root(updated.cache), state)
+                and _last_use(updated)
+            ):
+                self.tiler.alias(value, updated.cache)
+                continue
             if self.tiler.is_placed(value):
                 raise CompilationError(
                     f"result {index} of {self.function.name.value} is also an argument or another "
@@ -200,8 +204,9 @@ def _macs(op: ir.OpView) -> int:
 
 
 def _describe(group: list[ir.OpView]) -> ir.DictAttr:
-    """A row of the report: name, operations, MACs, and the bytes that must cross the chip's edge:
-    what the group reads from outside itself and writes for others, once each.
+    """A row of the report: name, operations, MACs, compulsory bytes.
+
+    Those are what the group reads from outside itself and writes for others, once each.
     """
     inside = {root(member.results[0]) for member in group}
     outside = {

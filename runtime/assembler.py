@@ -7,7 +7,7 @@ indents loop bodies. `#` begins a comment.
 from __future__ import annotations
 
 import re
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from girih.runtime.errors import ProgramError
 from girih.runtime.program import (
@@ -124,12 +124,11 @@ def assemble(text: str) -> Program:
             if mnemonic != "program" or sorted(fields) != sorted(_HEADER_FIELDS):
                 parser.refuse(f"expected `program` with {', '.join(_HEADER_FIELDS)}", content)
             header = fields
-            header_parser = parser
         else:
             instructions.append(parser.instruction(mnemonic, fields))
     if header is None:
         raise ProgramError("line 1: expected a `program` line, found nothing")
-    parser = header_parser
+    parser = _Line(1)
     rows, _, columns = header["array"].partition("x")
     return Program(
         instructions=tuple(instructions),
@@ -213,13 +212,13 @@ class _Line:
                     wait[known[engine]] = self.number(name, distance)
             else:
                 self.refuse("expected a field of an instruction", name)
+        arguments: dict[str, Any] = {**values, **operands}
         return Instruction(
             opcode=opcode,
             flags=flags,
             immediates=immediates,
             wait=(wait[0], wait[1], wait[2], wait[3]),
-            **values,
-            **operands,
+            **arguments,
         )
 
     def flags(self, opcode: Opcode, text: str) -> int:

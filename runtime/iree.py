@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from iree import runtime
@@ -141,7 +141,7 @@ class IreeExecutor:
         except (ValueError, RuntimeError) as error:
             raise ArtifactError(f"not a module that IREE can load: {_first_line(error)}") from error
         symbols = {
-            name: compiled.lookup_function(name)
+            name: cast(Any, compiled.lookup_function(name))
             for name in compiled.function_names
             if not name.startswith("__")
         }
@@ -197,7 +197,7 @@ class IreeExecutor:
             for position, (given, expected) in enumerate(zip(inputs, known.arguments, strict=True))
         ]
         for view in views:
-            packed.push_ref(view)
+            packed.push_ref(cast(Any, view))
         produced = runtime.VmVariantList(len(known.results))
         with self._lock:
             self._context.invoke(known.symbol, packed, produced)
@@ -226,7 +226,8 @@ class IreeExecutor:
         return self._upload(np.asarray(given, order="C"), element)
 
     def _upload(self, array: Array, element: runtime.HalElementType) -> runtime.HalBufferView:
-        return self._device.allocator.allocate_buffer_copy(
+        allocator: Any = self._device.allocator
+        return allocator.allocate_buffer_copy(
             runtime.MemoryType.DEVICE_LOCAL,
             runtime.BufferUsage.DEFAULT | runtime.BufferUsage.MAPPING,
             self._device,

@@ -192,7 +192,7 @@ _HEADER_STRUCT = struct.Struct("<8sIIIIIHHQIII")
 _UNUSED_OPERAND = bytes(OPERAND_BYTES)
 _ZEROS4 = (0, 0, 0, 0)
 _ZEROS8 = (0,) * 8
-_NO_WAITS = (NO_WAIT,) * 4
+_NO_WAITS = (NO_WAIT, NO_WAIT, NO_WAIT, NO_WAIT)
 
 
 @dataclass(frozen=True, slots=True)

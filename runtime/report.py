@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from girih.runtime.simulator import TagStatistics, Timeline
 
-ENGINES = ("dma_in", "dma_out", "matrix", "vector")
+ENGINES: tuple[str, ...] = ("dma_in", "dma_out", "matrix", "vector")
 ENERGY_CAUSES = ("mac", "vector", "scratchpad", "accumulator", "dram", "static")
 BOUNDS = ("matrix", "dram", "vector", "latency")
 
@@ -280,7 +280,7 @@ def _layer(target: Target, layer: Layer, tag: TagStatistics, cycles: int) -> Lay
 
 def _idle_layer(layer: Layer, cycle: int) -> LayerReport:
     """A layer without instructions of its own, for example one that was fused into another."""
-    zero = dict.fromkeys(ENGINES, 0)
+    zero: dict[str, int] = dict.fromkeys(ENGINES, 0)
     return LayerReport(
         layer.name, layer.operation, 0, cycle, cycle, zero, 0, 0, 0, 0, 0, 0, 0,
         dict.fromkeys(ENERGY_CAUSES, 0.0), 0.0, 0.0, 0.0, "latency",

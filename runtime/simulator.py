@@ -219,16 +219,16 @@ class LoadedProgram:
         self._source = program
         data = program.encode() if isinstance(program, Program) else program
         try:
-            self._loaded = _simulator.Program(data)
+            self.native = _simulator.Program(data)
         except _simulator.RefusedError as error:
-            raise self._explain(error) from None
+            raise self.explain(error) from None
 
     @property
     def dram_bytes(self) -> int:
         """DRAM that the program needs."""
-        return self._loaded.dram_bytes
+        return self.native.dram_bytes
 
-    def _explain(self, error: _simulator.RefusedError) -> ProgramError:
+    def explain(self, error: _simulator.RefusedError) -> ProgramError:
         message, index = error.args
         if index < 0:
             return ProgramError(message)
@@ -381,9 +381,9 @@ class Machine:
         """
         loaded = program if isinstance(program, LoadedProgram) else LoadedProgram(program)
         try:
-            fields = self._machine.run(loaded._loaded, functional, timeline)
+            fields = self._machine.run(loaded.native, functional, timeline)
         except _simulator.RefusedError as error:
-            raise loaded._explain(error) from None
+            raise loaded.explain(error) from None
         return SimulationResult(
             target=self.target,
             cycles=fields["cycles"],

@@ -78,25 +78,25 @@ class EnergyEntry(_Model):
 class PerMac(EnergyEntry):
     """Energy of one int8 multiplication and int32 accumulation."""
 
-    unit: Literal["pJ/MAC"]
+    unit: Literal["pJ/MAC"]  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class PerByte(EnergyEntry):
     """Energy of reading or writing one byte."""
 
-    unit: Literal["pJ/byte"]
+    unit: Literal["pJ/byte"]  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class PerOperation(EnergyEntry):
     """Energy of one 32-bit vector operation."""
 
-    unit: Literal["pJ/operation"]
+    unit: Literal["pJ/operation"]  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class Power(EnergyEntry):
     """Power that is drawn whatever the machine does."""
 
-    unit: Literal["W"]
+    unit: Literal["W"]  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class Energy(_Model):
@@ -110,7 +110,7 @@ class Energy(_Model):
     static: Power
 
 
-class Target(_Model):
+class Target(BaseModel, frozen=True, extra="forbid"):
     """An accelerator: sizes, speeds and energies. Immutable, hashable by content, from one file."""
 
     name: _Text

@@ -1,4 +1,3 @@
-# The lead has taken this folder over: see NOTE_TO_HELPER.txt beside this file.
 """The `npu` dialect: one accelerator's machine code with its buffers still named.
 
 Each instruction of docs/isa.md is an operation whose operands are buffers (memrefs in the memory
@@ -68,11 +67,13 @@ class Access:
     def parse(cls, attribute: ir.DictAttr) -> "Access":
         """The access that an attribute describes."""
         fields = {item.name: item.attr for item in attribute}
-        numbers = {
+        values: dict[str, Any] = {
             name: fields[name].value for name in ("offset", "pitch", "phase") if name in fields
         }
-        lists = {name: tuple(fields[name]) for name in ("stride", "ring") if name in fields}
-        return cls(**numbers, **lists)
+        for name in ("stride", "ring"):
+            if name in fields:
+                values[name] = tuple(fields[name])
+        return cls(**values)
 
 
 def space(buffer: ir.Value) -> str:
@@ -152,7 +153,8 @@ class Instruction(Operation):
 
     def reads(self, index: int) -> bool:
         """Whether an operand's old contents matter."""
-        return index not in self.WRITES
+        writes: Any = self.WRITES
+        return index not in writes
 
     def extent(self, index: int) -> tuple[int, int]:
         """Rows, and bytes per row, that the instruction touches of an operand."""

@@ -12,8 +12,10 @@ B_TRANSPOSED, ACCUMULATE, OUTPUT_STATIONARY = 1, 2, 4
 
 
 class MatmulOp(Instruction, name="matmul"):
-    """``c (+)= a @ b``: a (rows x depth) i8 or u8, b (columns x depth) i8 when transposed, else
-    (depth x columns), c (rows x columns) i32 in the accumulator. Sums are exact.
+    """``c (+)= a @ b``, sums exact.
+
+    a (rows x depth) i8 or u8, b (columns x depth) i8 when transposed, else (depth x columns),
+    c (rows x columns) i32 in the accumulator.
     """
 
     a: ext.Operand[Any]

@@ -12,8 +12,10 @@ ROLES = ("parameter", "state", "argument", "result", "intermediate")
 
 
 class ProgramOp(Operation, name="program", traits=[ir.NoTerminatorTrait]):
-    """The machine code of one accelerator segment. `layers` names the report's rows in order:
-    dictionaries with name, operation, macs and compulsory_bytes.
+    """The machine code of one accelerator segment.
+
+    `layers` names the report's rows in order: dictionaries with name, operation, macs and
+    compulsory_bytes.
     """
 
     sym_name: ir.StringAttr
@@ -38,9 +40,10 @@ class LoopOp(Operation, name="loop", traits=[ir.NoTerminatorTrait]):
 
 
 class DramOp(Operation, name="dram"):
-    """A tensor in external memory. `role` and `index` say what it is to the program: a parameter
-    or state by `tensor`'s name, an argument or result by index, or an intermediate. `allocate`
-    sets `address` (-1 before).
+    """A tensor in external memory.
+
+    `role` and `index` say what it is to the program: a parameter or state by `tensor`'s name, an
+    argument or result by index, or an intermediate. `allocate` sets `address` (-1 before).
     """
 
     tensor: ir.StringAttr

@@ -35,8 +35,10 @@ class Attention:
 
 @dataclass(frozen=True)
 class AttentionTiles:
-    """Queries and keys per tile; whether keys and values stay on chip for a whole head; whether
-    all scores of a query tile do (else QK is computed twice).
+    """Queries and keys per tile, and what stays on chip.
+
+    resident: keys and values, for a whole head. one_pass: all scores of a query tile (else QK is
+    computed twice).
     """
 
     queries: int

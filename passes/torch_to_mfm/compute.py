@@ -9,7 +9,7 @@ from girih.dialects.mfm import AttentionOp, Conv1dOp, GeluOp, LayerNormOp, Linea
 from girih.dialects.mfm.base import shape
 from girih.passes.torch_to_mfm.rewriter import (
     Converter,
-    NotConvertible,
+    NotConvertibleError,
     Rewriter,
     float_attribute,
     integer_attribute,
@@ -31,7 +31,7 @@ def conv1d(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
     rewriter.require_float32(x, weight)
     stride, padding, dilation, groups = (rewriter.constant(value) for value in op.operands[3:7])
     if dilation != [1] or groups != 1:
-        raise NotConvertible(f"dilation {dilation} and groups {groups} have no mfm form")
+        raise NotConvertibleError(f"dilation {dilation} and groups {groups} have no mfm form")
     array = rewriter.array(weight)
     outputs, _, kernel = array.shape
     tap_major = np.ascontiguousarray(array.transpose(0, 2, 1)).reshape(outputs, -1)
@@ -55,7 +55,7 @@ def layer_norm(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
     rewriter.require_float32(x)
     width = shape(x)[-1]
     if rewriter.constant(op.operands[1]) != [width]:
-        raise NotConvertible("only the last axis can be normalized")
+        raise NotConvertibleError("only the last axis can be normalized")
     scales: list[ir.Value] = []
     for operand, name, value in ((op.operands[2], "ones", 1.0), (op.operands[3], "zeros", 0.0)):
         if rewriter.is_none(operand):
@@ -85,14 +85,14 @@ def attention(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
     query, key, value = (rewriter.tensor(operand) for operand in op.operands[:3])
     rewriter.require_float32(query, key, value)
     if len(shape(query)) != 4 or shape(query)[1] != shape(key)[1]:
-        raise NotConvertible("only 4-D attention with equal head counts has an mfm form")
+        raise NotConvertibleError("only 4-D attention with equal head counts has an mfm form")
     if rewriter.constant(op.operands[4]) != 0.0:
-        raise NotConvertible("dropout is a training operation")
+        raise NotConvertibleError("dropout is a training operation")
     mask = None
     if not rewriter.is_none(op.operands[3]):
         mask = rewriter.tensor(op.operands[3])
         if str(mask.type.element_type) != "i1":
-            raise NotConvertible("only boolean attention masks have an mfm form")
+            raise NotConvertibleError("only boolean attention masks have an mfm form")
     scale = rewriter.constant(op.operands[6])
     heads_last = (0, 2, 1, 3)
     query, key, value = (rewriter.transpose(part, heads_last) for part in (query, key, value))

@@ -8,7 +8,7 @@ from girih.dialects.mfm import AddOp, CompareOp, MultiplyScalarOp
 from girih.dialects.mfm.base import shape
 from girih.passes.torch_to_mfm.rewriter import (
     Converter,
-    NotConvertible,
+    NotConvertibleError,
     Rewriter,
     element_count,
     float_attribute,
@@ -18,7 +18,7 @@ from girih.passes.torch_to_mfm.rewriter import (
 def add(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
     """aten.add.Tensor(lhs, rhs, alpha = 1)."""
     if rewriter.constant(op.operands[2]) != 1:
-        raise NotConvertible("addition with a factor has no mfm form")
+        raise NotConvertibleError("addition with a factor has no mfm form")
     result = rewriter.builtin_type(op.results[0])
     operands = [rewriter.tensor(operand) for operand in op.operands[:2]]
     rewriter.require_float32(*operands)
@@ -44,7 +44,7 @@ def _compare(predicate: str) -> Converter:
     def convert(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
         lhs, rhs = (rewriter.tensor(operand) for operand in op.operands[:2])
         if lhs.type.element_type != rhs.type.element_type:
-            raise NotConvertible("a comparison of two element types has no mfm form")
+            raise NotConvertibleError("a comparison of two element types has no mfm form")
         result = rewriter.builtin_type(op.results[0])
         return CompareOp(
             lhs=lhs, rhs=rhs, predicate=ir.StringAttr.get(predicate), result=result

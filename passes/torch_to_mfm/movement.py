@@ -9,7 +9,7 @@ from girih.dialects.mfm import CacheUpdateOp, EmbeddingOp, SliceOp
 from girih.dialects.mfm.base import element, shape
 from girih.passes.torch_to_mfm.rewriter import (
     Converter,
-    NotConvertible,
+    NotConvertibleError,
     Rewriter,
     axis_of,
     element_count,
@@ -24,7 +24,7 @@ def identity(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
 def dropout(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
     """aten.dropout(x, p, train) of an evaluated model."""
     if rewriter.constant(op.operands[2]):
-        raise NotConvertible("dropout is a training operation")
+        raise NotConvertibleError("dropout is a training operation")
     return rewriter.tensor(op.operands[0])
 
 
@@ -39,7 +39,7 @@ def expand(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
     """aten.expand where it adds no elements."""
     x, sizes = rewriter.tensor(op.operands[0]), rewriter.builtin_type(op.results[0]).shape
     if element_count(shape(x)) != element_count(sizes):
-        raise NotConvertible("a broadcast that makes copies has no mfm form")
+        raise NotConvertibleError("a broadcast that makes copies has no mfm form")
     return rewriter.reshape(x, sizes)
 
 
@@ -113,7 +113,7 @@ def index_copy(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
     """aten.index_copy(cache, axis, position, rows) along axis 1."""
     cache = rewriter.tensor(op.operands[0])
     if axis_of(rewriter.constant(op.operands[1]), len(shape(cache))) != 1:
-        raise NotConvertible("only caches that grow along axis 1 have an mfm form")
+        raise NotConvertibleError("only caches that grow along axis 1 have an mfm form")
     position, rows = rewriter.tensor(op.operands[2]), rewriter.tensor(op.operands[3])
     return CacheUpdateOp(cache=cache, position=position, rows=rows, result=cache.type).result
 
@@ -122,7 +122,7 @@ def arange(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
     """aten.arange: a weight."""
     result = rewriter.builtin_type(op.results[0])
     if not str(result.element_type).startswith("i"):
-        raise NotConvertible("only integer ranges have an mfm form")
+        raise NotConvertibleError("only integer ranges have an mfm form")
     start, step = 0, 1
     if op.operation.name == "torch.aten.arange.start":
         start = rewriter.constant(op.operands[0])
@@ -139,7 +139,9 @@ def to_dtype(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
     x = rewriter.tensor(op.operands[0])
     result = rewriter.builtin_type(op.results[0])
     if str(result.element_type) != element(x):
-        raise NotConvertible(f"a cast from {element(x)} to {result.element_type} has no mfm form")
+        raise NotConvertibleError(
+            f"a cast from {element(x)} to {result.element_type} has no mfm form"
+        )
     return x
 
 

@@ -17,7 +17,7 @@ FROM_BUILTIN = "torch_c.from_builtin_tensor"
 TO_BUILTIN = "torch_c.to_builtin_tensor"
 
 
-class NotConvertible(Exception):
+class NotConvertibleError(Exception):
     """The operation stays in torch; the message is the reason that the report gives."""
 
 
@@ -34,7 +34,7 @@ class Rewriter:
         """The builtin tensor behind a torch tensor value."""
         owner = value.owner
         if isinstance(owner, ir.Block):
-            raise NotConvertible("an operand is not a tensor")
+            raise NotConvertibleError("an operand is not a tensor")
         if owner.name == FROM_BUILTIN:
             return owner.operands[0]
         return self.cast(TO_BUILTIN, value, self.builtin_type(value))
@@ -47,7 +47,7 @@ class Rewriter:
         """Builtin type of a torch tensor; refuses what has no static shape or dtype."""
         text = str(value.type)
         if not text.startswith("!torch.vtensor<[") or "?" in text:
-            raise NotConvertible(f"type {text} is not a tensor of static shape")
+            raise NotConvertibleError(f"type {text} is not a tensor of static shape")
         sizes, _, dtype = text.removeprefix("!torch.vtensor<[").removesuffix(">").partition("],")
         dims = [int(size) for size in sizes.split(",") if size]
         return ir.RankedTensorType.get(
@@ -62,7 +62,7 @@ class Rewriter:
         """Python value of a torch constant or list of constants."""
         owner = value.owner
         if isinstance(owner, ir.Block):
-            raise NotConvertible("an argument is known only at run time")
+            raise NotConvertibleError("an argument is known only at run time")
         match owner.name:
             case "torch.constant.int" | "torch.constant.float" | "torch.constant.str":
                 return owner.attributes["value"].value
@@ -73,13 +73,13 @@ class Rewriter:
             case "torch.prim.ListConstruct":
                 return [self.constant(item) for item in owner.operands]
             case _:
-                raise NotConvertible(f"an argument is computed by {owner.name}")
+                raise NotConvertibleError(f"an argument is computed by {owner.name}")
 
     def array(self, value: ir.Value) -> NDArray[Any]:
         """The array behind a weight; refuses what is not one."""
         owner = value.owner
         if isinstance(owner, ir.Block) or not isinstance(owner.opview, ParameterOp):
-            raise NotConvertible("a weight is computed at run time")
+            raise NotConvertibleError("a weight is computed at run time")
         return self.compilation.parameters[owner.opview.parameter.value]
 
     def derived(self, value: ir.Value, how: str, array: NDArray[Any]) -> ir.Value:
@@ -115,7 +115,7 @@ class Rewriter:
         """Refuse other element types than f32."""
         for value in values:
             if element(value) != "f32":
-                raise NotConvertible(f"element type {element(value)} has no mfm form")
+                raise NotConvertibleError(f"element type {element(value)} has no mfm form")
 
 
 def integer_attribute(value: int, bits: int = 64) -> ir.IntegerAttr:

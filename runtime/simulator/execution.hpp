@@ -50,7 +50,7 @@ class Execution {
   // --- errors (execution_errors.cpp)
   [[noreturn]] void refuse(const std::string& message) const;
   [[noreturn]] void refuse_range(const Step& step, int number, std::int64_t address) const;
-  [[noreturn]] void refuse_hazard(int number, const Region& region, const std::uint32_t* clocks,
+  [[noreturn]] void refuse_hazard(int number, const Region& region, const LineClocks& clocks,
                                   int other, bool writes, bool other_wrote) const;
   std::string operand_text(int number) const;
 

@@ -67,8 +67,8 @@ void Execution::check_accesses(const Step& step) {
 void Execution::check_read(const Step& step, int number, const Region& region, Memory& memory) {
   const int engine = step.instruction.engine;
   for (int other = 0; other < kEngineCount; ++other) {
-    const std::uint32_t* writes = memory.writes(other);
-    if (writes == nullptr || other == engine) continue;
+    const LineClocks writes = memory.writes(other);
+    if (writes.lines == nullptr || other == engine) continue;
     const std::uint32_t last =
         kernels_.latest(writes, region.address, region.pitch, region.rows, region.row_bytes);
     if (last > now_[engine].seen[other]) {
@@ -90,8 +90,8 @@ void Execution::check_write(int number, const Region& region, Memory& memory) {
   for (int other = 0; other < kEngineCount; ++other) {
     if (other == engine) continue;
     for (const bool wrote : {true, false}) {
-      const std::uint32_t* clocks = wrote ? memory.writes(other) : memory.reads(other);
-      if (clocks == nullptr) continue;
+      const LineClocks clocks = wrote ? memory.writes(other) : memory.reads(other);
+      if (clocks.lines == nullptr) continue;
       const std::uint32_t last =
           kernels_.latest(clocks, region.address, region.pitch, region.rows, region.row_bytes);
       if (last > now_[engine].seen[other]) {
@@ -130,8 +130,8 @@ void Execution::record_accesses(const Step& step) {
     if (!shape.used) continue;
     Memory& memory = machine_.memories_[shape.space];
     const Region touched = region(step, number);
-    const auto stamp = [&](std::uint32_t* clocks) {
-      if (clocks == nullptr) return;
+    const auto stamp = [&](const LineClocks& clocks) {
+      if (clocks.lines == nullptr) return;
       kernels_.stamp(clocks, touched.address, touched.pitch, touched.rows, touched.row_bytes,
                      own_clock_);
     };

@@ -1,5 +1,7 @@
 // What the user reads when an execution is refused.
 
+#include <algorithm>
+
 #include "errors.hpp"
 #include "execution.hpp"
 
@@ -31,7 +33,7 @@ void Execution::refuse_range(const Step& step, int number, std::int64_t address)
 
 // Finds the first line of the region that engine `other` touched too late, and says by which
 // instruction.
-void Execution::refuse_hazard(int number, const Region& region, const std::uint32_t* clocks,
+void Execution::refuse_hazard(int number, const Region& region, const LineClocks& clocks,
                               int other, bool writes, bool other_wrote) const {
   const Step& step = program_.steps()[index_];
   const std::uint32_t known = now_[step.instruction.engine].seen[other];
@@ -39,8 +41,9 @@ void Execution::refuse_hazard(int number, const Region& region, const std::uint3
     const std::uint64_t begin = region.address + row * region.pitch;
     const std::uint64_t last = (begin + region.row_bytes - 1) >> kLineShift;
     for (std::uint64_t line = begin >> kLineShift; line <= last; ++line) {
-      if (clocks[line] <= known) continue;
-      const std::uint32_t culprit = issued_index_[other][clocks[line] - first_clock_[other]];
+      const std::uint32_t clock = std::max(clocks.lines[line], clocks.whole[line >> kBlockShift]);
+      if (clock <= known) continue;
+      const std::uint32_t culprit = issued_index_[other][clock - first_clock_[other]];
       const std::string name = opcode_name(program_.steps()[culprit].instruction.opcode);
       refuse(std::string("hazard: operand ") + static_cast<char>('a' + number) +
              (writes ? " writes " : " reads ") + space_name(step.shapes[number].space) +

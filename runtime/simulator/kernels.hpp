@@ -53,6 +53,15 @@ struct VectorTask {
   std::int64_t immediates[8];
 };
 
+// When one engine last read or wrote each 16-byte line of a memory. Accesses are mostly long, so
+// blocks of 64 lines have clocks of their own: a line's clock is the later of its own in `lines` and
+// its block's in `whole`; `latest` is the latest of all lines of the block.
+struct LineClocks {
+  std::uint32_t* lines;  // null: this engine never touches this memory so
+  std::uint32_t* whole;
+  std::uint32_t* latest;
+};
+
 struct Kernels {
   const char* name;
 
@@ -78,10 +87,11 @@ struct Kernels {
   std::uint64_t (*find_bad_scale)(const std::uint8_t* multipliers, const std::uint8_t* shifts,
                                   std::uint64_t columns);
 
-  // --- order. `clocks` has one entry per 16-byte line.
-  std::uint32_t (*latest)(const std::uint32_t* clocks, std::uint64_t address, std::uint64_t pitch,
+  // --- order. The latest clock of the lines that rows of bytes touch; and to set them to a clock
+  // that is later than all before.
+  std::uint32_t (*latest)(const LineClocks& clocks, std::uint64_t address, std::uint64_t pitch,
                           std::uint64_t rows, std::uint64_t row_bytes);
-  void (*stamp)(std::uint32_t* clocks, std::uint64_t address, std::uint64_t pitch,
+  void (*stamp)(const LineClocks& clocks, std::uint64_t address, std::uint64_t pitch,
                 std::uint64_t rows, std::uint64_t row_bytes, std::uint32_t clock);
 };
 

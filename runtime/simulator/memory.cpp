@@ -38,9 +38,13 @@ std::uint64_t find_clear(const std::uint64_t* words, std::uint64_t begin, std::u
   };
   if (first == last) return clear(first, mask(begin & 63, ((end - 1) & 63) + 1));
   std::uint64_t found = clear(first, mask(begin & 63, 64));
-  for (std::uint64_t word = first + 1; word < last && found == Memory::kNone; ++word) {
-    found = clear(word, kAll);
+  std::uint64_t word = first + 1;
+  for (; word + 8 <= last; word += 8) {  // eight at a time, as long as all bits are set
+    std::uint64_t all = kAll;
+    for (std::uint64_t i = 0; i < 8; ++i) all &= words[word + i];
+    if (all != kAll) break;
   }
+  for (; word < last && found == Memory::kNone; ++word) found = clear(word, kAll);
   return found != Memory::kNone ? found : clear(last, mask(0, ((end - 1) & 63) + 1));
 }
 
@@ -69,7 +73,7 @@ void Memory::allocate() {
 }
 
 void Memory::allocate_order() {
-  const std::uint64_t lines = (bytes_ >> kLineShift) + 1;
+  const std::uint64_t lines = (2 + (std::uint64_t{1} << kBlockShift)) * blocks();
   for (int engine = 0; engine < kEngineCount; ++engine) {
     if (readers_ & (1u << engine)) reads_[engine] = ZeroedBuffer(lines * 4);
     if (writers_ & (1u << engine)) writes_[engine] = ZeroedBuffer(lines * 4);

@@ -7,10 +7,12 @@
 #include <memory>
 
 #include "encoding.hpp"
+#include "kernels.hpp"
 
 namespace girih {
 
 inline constexpr std::uint64_t kLineShift = 4;
+inline constexpr std::uint64_t kBlockShift = 6;  // lines of a block (LineClocks)
 // Kernels may read this many bytes behind the end of a memory (never use them).
 inline constexpr std::uint64_t kSlackBytes = 64;
 
@@ -49,9 +51,9 @@ class Memory {
   std::uint64_t bytes() const { return bytes_; }
   std::uint8_t* data() const { return static_cast<std::uint8_t*>(data_.get()); }
 
-  // Null where the engine never reads or never writes this memory.
-  std::uint32_t* reads(int engine) const { return clocks(reads_[engine]); }
-  std::uint32_t* writes(int engine) const { return clocks(writes_[engine]); }
+  // `lines` is null where the engine never reads or never writes this memory.
+  LineClocks reads(int engine) const { return clocks(reads_[engine]); }
+  LineClocks writes(int engine) const { return clocks(writes_[engine]); }
 
   void mark_initialized(const Region& region);
   // The address of the first byte of the region that nothing has written, or kNone.
@@ -62,8 +64,11 @@ class Memory {
   static constexpr std::uint64_t kNone = ~std::uint64_t{0};
 
  private:
-  static std::uint32_t* clocks(const ZeroedBuffer& buffer) {
-    return static_cast<std::uint32_t*>(buffer.get());
+  std::uint64_t blocks() const { return (bytes_ >> (kLineShift + kBlockShift)) + 1; }
+  LineClocks clocks(const ZeroedBuffer& buffer) const {
+    auto* const whole = static_cast<std::uint32_t*>(buffer.get());
+    if (whole == nullptr) return {};
+    return {whole + 2 * blocks(), whole, whole + blocks()};
   }
   std::uint64_t* words() const { return static_cast<std::uint64_t*>(initialized_.get()); }
   void allocate_order();

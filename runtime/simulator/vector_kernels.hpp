@@ -404,7 +404,8 @@ u64 find_bad_scale(const u8* multipliers, const u8* shifts, u64 columns) {
   const i32* shift = reinterpret_cast<const i32*>(shifts);
   u32 bad = 0;
   for (u64 i = 0; i < columns; ++i) {
-    bad |= static_cast<u32>(multiplier[i] < 0) | static_cast<u32>(static_cast<u32>(shift[i]) - 1 > 61);
+    bad |= static_cast<u32>(multiplier[i] < 0);
+    bad |= static_cast<u32>(static_cast<u32>(shift[i]) - 1 > 61);
   }
   if (bad == 0) return columns;
   u64 column = 0;
@@ -414,14 +415,33 @@ u64 find_bad_scale(const u8* multipliers, const u8* shifts, u64 columns) {
 
 // --- the clocks of 16-byte lines
 
-u32 latest_of(const u32* clocks, u64 begin, u64 end, u32 found) {
-  const u64 first = begin >> 4;
-  const u64 last = (end - 1) >> 4;
-  for (u64 line = first; line <= last; ++line) found = clocks[line] > found ? clocks[line] : found;
+// Lines [first, end), of at most two blocks.
+u32 latest_line(const LineClocks& clocks, u64 first, u64 end, u32 found) {
+  if (first == end) return found;
+  const u32 head = clocks.whole[first >> 6];
+  const u32 tail = clocks.whole[(end - 1) >> 6];
+  found = head > found ? head : found;
+  found = tail > found ? tail : found;
+  const u32* lines = clocks.lines;
+  for (u64 line = first; line < end; ++line) found = lines[line] > found ? lines[line] : found;
   return found;
 }
 
-u32 latest(const u32* clocks, u64 address, u64 pitch, u64 rows, u64 row_bytes) {
+u32 latest_of(const LineClocks& clocks, u64 begin, u64 end, u32 found) {
+  const u64 first = begin >> 4;
+  const u64 last = ((end - 1) >> 4) + 1;
+  const u64 first_block = (first + 63) >> 6;  // blocks that lie in the range whole
+  const u64 last_block = last >> 6;
+  if (first_block >= last_block) return latest_line(clocks, first, last, found);
+  found = latest_line(clocks, first, first_block << 6, found);
+  const u32* latest = clocks.latest;
+  for (u64 block = first_block; block < last_block; ++block) {
+    found = latest[block] > found ? latest[block] : found;
+  }
+  return latest_line(clocks, last_block << 6, last, found);
+}
+
+u32 latest(const LineClocks& clocks, u64 address, u64 pitch, u64 rows, u64 row_bytes) {
   if (pitch == row_bytes) return latest_of(clocks, address, address + rows * row_bytes, 0);
   u32 found = 0;
   for (u64 row = 0; row < rows; ++row, address += pitch) {
@@ -430,19 +450,38 @@ u32 latest(const u32* clocks, u64 address, u64 pitch, u64 rows, u64 row_bytes) {
   return found;
 }
 
-void stamp_lines(u32* clocks, u64 begin, u64 end, u32 clock) {
-  const u64 first = begin >> 4;
-  const u64 last = (end - 1) >> 4;
-  for (u64 line = first; line <= last; ++line) clocks[line] = clock;
+void stamp_lines(const LineClocks& clocks, u64 first, u64 end, u32 clock) {
+  if (first == end) return;
+  clocks.latest[first >> 6] = clock;
+  clocks.latest[(end - 1) >> 6] = clock;
+  u32* lines = clocks.lines;
+  for (u64 line = first; line < end; ++line) lines[line] = clock;
 }
 
-void stamp(u32* clocks, u64 address, u64 pitch, u64 rows, u64 row_bytes, u32 clock) {
+void stamp_range(const LineClocks& clocks, u64 begin, u64 end, u32 clock) {
+  const u64 first = begin >> 4;
+  const u64 last = ((end - 1) >> 4) + 1;
+  const u64 first_block = (first + 63) >> 6;
+  const u64 last_block = last >> 6;
+  if (first_block >= last_block) {
+    stamp_lines(clocks, first, last, clock);
+    return;
+  }
+  stamp_lines(clocks, first, first_block << 6, clock);
+  for (u64 block = first_block; block < last_block; ++block) {
+    clocks.whole[block] = clock;
+    clocks.latest[block] = clock;
+  }
+  stamp_lines(clocks, last_block << 6, last, clock);
+}
+
+void stamp(const LineClocks& clocks, u64 address, u64 pitch, u64 rows, u64 row_bytes, u32 clock) {
   if (pitch == row_bytes) {
-    stamp_lines(clocks, address, address + rows * row_bytes, clock);
+    stamp_range(clocks, address, address + rows * row_bytes, clock);
     return;
   }
   for (u64 row = 0; row < rows; ++row, address += pitch) {
-    stamp_lines(clocks, address, address + row_bytes, clock);
+    stamp_range(clocks, address, address + row_bytes, clock);
   }
 }
 

@@ -111,8 +111,9 @@ def test_compare(tools: Any, predicate: str) -> None:
             left, right = (rng.integers(-2, 2, sizes).astype(dtype) for sizes in (lhs, rhs))
             if dtype is np.float32:
                 left[0] = np.nan
+            shape = np.broadcast_shapes(lhs, rhs)
             parity.add(
-                lambda x, y, sizes=np.broadcast_shapes(lhs, rhs): mfm.CompareOp(
+                lambda x, y, sizes=shape: mfm.CompareOp(
                     lhs=x,
                     rhs=y,
                     result=tools.tensor_type(sizes, np.bool_),

@@ -1,0 +1,53 @@
+// RUN: girih-opt %s --convert-torch-to-mfm | filecheck %s
+
+// Signatures become builtin tensors; a linear keeps its operands, a missing bias stays missing.
+// CHECK-LABEL: func.func @linear(
+// CHECK-SAME: %[[X:.*]]: tensor<2x4xf32>, %[[W:.*]]: tensor<8x4xf32>) -> tensor<2x8xf32>
+// CHECK: %[[Y:.*]] = "mfm.linear"(%[[X]], %[[W]])
+// CHECK-SAME: (tensor<2x4xf32>, tensor<8x4xf32>) -> tensor<2x8xf32>
+// CHECK-NEXT: return %[[Y]] : tensor<2x8xf32>
+func.func @linear(%x: !torch.vtensor<[2,4],f32>, %w: !torch.vtensor<[8,4],f32>) -> !torch.vtensor<[2,8],f32> {
+  %none = torch.constant.none
+  %y = torch.aten.linear %x, %w, %none : !torch.vtensor<[2,4],f32>, !torch.vtensor<[8,4],f32>, !torch.none -> !torch.vtensor<[2,8],f32>
+  return %y : !torch.vtensor<[2,8],f32>
+}
+
+// An unknown operation stays, says why, and is joined to the rest by casts.
+// CHECK-LABEL: func.func @unknown(
+// CHECK: %[[A:.*]] = torch_c.from_builtin_tensor
+// CHECK: %[[B:.*]] = torch.aten.sin %[[A]] {mfm.fallback = "torch.aten.sin has no mfm form"}
+// CHECK: %[[C:.*]] = torch_c.to_builtin_tensor %[[B]]
+// CHECK: "mfm.gelu"(%[[C]]) {approximate = "tanh"}
+func.func @unknown(%x: !torch.vtensor<[3],f32>) -> !torch.vtensor<[3],f32> {
+  %tanh = torch.constant.str "tanh"
+  %0 = torch.aten.sin %x : !torch.vtensor<[3],f32> -> !torch.vtensor<[3],f32>
+  %1 = torch.aten.gelu %0, %tanh : !torch.vtensor<[3],f32>, !torch.str -> !torch.vtensor<[3],f32>
+  return %1 : !torch.vtensor<[3],f32>
+}
+
+// A known operation in a form without mfm counterpart stays for that reason.
+// CHECK-LABEL: func.func @scaled_addition(
+// CHECK: torch.aten.add.Tensor
+// CHECK-SAME: mfm.fallback = "addition with a factor has no mfm form"
+func.func @scaled_addition(%x: !torch.vtensor<[3],f32>) -> !torch.vtensor<[3],f32> {
+  %two = torch.constant.int 2
+  %0 = torch.aten.add.Tensor %x, %x, %two : !torch.vtensor<[3],f32>, !torch.vtensor<[3],f32>, !torch.int -> !torch.vtensor<[3],f32>
+  return %0 : !torch.vtensor<[3],f32>
+}
+
+// Attention is over (batch, length, heads, depth) here: transposes that simplify may cancel.
+// CHECK-LABEL: func.func @attention(
+// CHECK-COUNT-3: "mfm.transpose"
+// CHECK: "mfm.attention"
+// CHECK-SAME: causal = 1 : i64
+// CHECK-SAME: scale = 5.000000e-01
+// CHECK-SAME: -> tensor<1x5x2x4xf32>
+// CHECK: "mfm.transpose"
+func.func @attention(%x: !torch.vtensor<[1,2,5,4],f32>) -> !torch.vtensor<[1,2,5,4],f32> {
+  %none = torch.constant.none
+  %zero = torch.constant.float 0.0
+  %true = torch.constant.bool true
+  %false = torch.constant.bool false
+  %0 = torch.aten.scaled_dot_product_attention %x, %x, %x, %none, %zero, %true, %none, %false : !torch.vtensor<[1,2,5,4],f32>, !torch.vtensor<[1,2,5,4],f32>, !torch.vtensor<[1,2,5,4],f32>, !torch.none, !torch.float, !torch.bool, !torch.none, !torch.bool -> !torch.vtensor<[1,2,5,4],f32>
+  return %0 : !torch.vtensor<[1,2,5,4],f32>
+}

@@ -1,0 +1,62 @@
+// RUN: girih-opt %s --calibrate=random=1 --quantize=smoothing=0.0 | filecheck %s
+// RUN: not girih-opt %s --quantize 2>&1 | filecheck %s --check-prefix NONE
+
+// Scales come from ranges.
+// NONE: error: {{.*}}quantize needs ranges: run the calibrate pass before it
+
+// The argument of a linear is int8 at the door, its result int16, the caller's own precision.
+// CHECK-LABEL: func.func @linear(
+// CHECK-SAME: %arg0: tensor<2x4xi8> {mfm.scale = {{[0-9.eE+-]+}} : f64})
+// CHECK-SAME: -> (tensor<2x8xi16> {mfm.scale = {{[0-9.eE+-]+}} : f64})
+// CHECK-DAG: %[[W:.*]] = "mfm.parameter"() {parameter = "w.int8"} : () -> tensor<8x4xi8>
+// CHECK-DAG: %[[P:.*]] = "mfm.parameter"() {{.*}} : () -> tensor<3x8xi32>
+// CHECK: "mfm.integer_linear"(%arg0, %[[W]], %[[P]]) : (tensor<2x4xi8>, tensor<8x4xi8>, tensor<3x8xi32>) -> tensor<2x8xi16>
+func.func @linear(%x: tensor<2x4xf32>) -> tensor<2x8xf32> {
+  %w = "mfm.parameter"() {parameter = "w"} : () -> tensor<8x4xf32>
+  %0 = "mfm.linear"(%x, %w) {operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<2x4xf32>, tensor<8x4xf32>) -> tensor<2x8xf32>
+  return %0 : tensor<2x8xf32>
+}
+
+// A residual stays int16 through additions and normalization; only the linear sees int8.
+// CHECK-LABEL: func.func @residual(
+// CHECK-SAME: tensor<2x8xi16>
+// CHECK: %[[S:.*]] = "mfm.integer_add"
+// CHECK-SAME: -> tensor<2x8xi16>
+// CHECK: %[[N:.*]] = "mfm.integer_layer_norm"(%[[S]], %{{.*}})
+// CHECK-SAME: -> tensor<2x8xi8>
+// CHECK: "mfm.integer_linear"(%[[N]],
+func.func @residual(%x: tensor<2x8xf32>) -> (tensor<2x8xf32>, tensor<2x8xf32>) {
+  %w = "mfm.parameter"() {parameter = "v"} : () -> tensor<8x8xf32>
+  %g = "mfm.parameter"() {parameter = "g"} : () -> tensor<8xf32>
+  %b = "mfm.parameter"() {parameter = "b"} : () -> tensor<8xf32>
+  %0 = "mfm.add"(%x, %x) : (tensor<2x8xf32>, tensor<2x8xf32>) -> tensor<2x8xf32>
+  %1 = "mfm.layer_norm"(%0, %g, %b) {epsilon = 1.0e-5 : f64} : (tensor<2x8xf32>, tensor<8xf32>, tensor<8xf32>) -> tensor<2x8xf32>
+  %2 = "mfm.linear"(%1, %w) {operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<2x8xf32>, tensor<8x8xf32>) -> tensor<2x8xf32>
+  return %0, %2 : tensor<2x8xf32>, tensor<2x8xf32>
+}
+
+// What has no integer form stays float, behind a dequantize.
+// CHECK-LABEL: func.func @float(
+// CHECK: %[[D:.*]] = "mfm.dequantize"(%arg0)
+// CHECK: %[[M:.*]] = "mfm.multiply_scalar"(%[[D]])
+// CHECK: return %[[M]] : tensor<2x4xf32>
+func.func @float(%x: tensor<2x4xf32>) -> tensor<2x4xf32> {
+  %0 = "mfm.multiply_scalar"(%x) {factor = 0.5 : f64} : (tensor<2x4xf32>) -> tensor<2x4xf32>
+  return %0 : tensor<2x4xf32>
+}
+
+// A state has one scale and one width wherever it is written or read.
+// CHECK-LABEL: func.func @write(
+// CHECK-SAME: -> (tensor<2x4xi8> {mfm.scale = [[SCALE:[0-9.eE+-]+]] : f64, mfm.state = "s"})
+// CHECK-LABEL: func.func @read(
+// CHECK-SAME: %arg0: tensor<2x4xi8> {mfm.scale = [[SCALE]] : f64, mfm.state = "s"}
+func.func @write(%x: tensor<2x4xf32>) -> (tensor<2x4xf32> {mfm.state = "s"}) {
+  %w = "mfm.parameter"() {parameter = "u"} : () -> tensor<4x4xf32>
+  %0 = "mfm.linear"(%x, %w) {operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<2x4xf32>, tensor<4x4xf32>) -> tensor<2x4xf32>
+  return %0 : tensor<2x4xf32>
+}
+func.func @read(%s: tensor<2x4xf32> {mfm.state = "s"}) -> tensor<2x4xf32> {
+  %w = "mfm.parameter"() {parameter = "u"} : () -> tensor<4x4xf32>
+  %0 = "mfm.linear"(%s, %w) {operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<2x4xf32>, tensor<4x4xf32>) -> tensor<2x4xf32>
+  return %0 : tensor<2x4xf32>
+}
