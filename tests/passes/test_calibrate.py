@@ -1,0 +1,78 @@
+"""Calibrate: the largest magnitude per channel of every float value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from torch_mlir import ir
+
+from girih.compiler.context import create_context
+from girih.passes.base import Compilation
+from girih.passes.calibrate import STATISTICS, Calibrate, argument_key
+from girih.passes.interpreter import function_named
+from girih.runtime.errors import CompilationError
+
+TEXT = """
+func.func @f(%x: tensor<2x3xf32>, %t: tensor<1xi64>) -> tensor<1x3xf32> {
+  %0 = "mfm.multiply_scalar"(%x) {factor = -2.0 : f64} : (tensor<2x3xf32>) -> tensor<2x3xf32>
+  %1 = "mfm.embedding"(%t, %0) : (tensor<1xi64>, tensor<2x3xf32>) -> tensor<1x3xf32>
+  return %1 : tensor<1x3xf32>
+}
+func.func @g(%x: tensor<f32>) -> tensor<f32> {
+  %0 = "mfm.add"(%x, %x) : (tensor<f32>, tensor<f32>) -> tensor<f32>
+  return %0 : tensor<f32>
+}
+"""
+G = [[np.float32(-3)]]
+
+
+def calibrated(examples: list[list[Any]]) -> tuple[ir.Module, Compilation]:
+    compilation = Compilation(calibration={"f": examples, "g": G})
+    with create_context(), ir.Location.unknown():
+        module = ir.Module.parse(TEXT)
+        Calibrate().run(module, compilation)
+        assert module.operation.verify()
+    return module, compilation
+
+
+FIRST = np.array([[1, -2, 3], [0, 5, 0]], np.float32)
+SECOND = np.array([[-4, 0, 0], [0, 0, 0]], np.float32)
+
+
+def test_ranges_are_per_channel_over_all_examples() -> None:
+    token = np.array([0])
+    module, compilation = calibrated([[FIRST, token], [SECOND, token]])
+    statistics = compilation.statistics
+    function = function_named(module, "f")
+    assert statistics[argument_key(function, 0)].tolist() == [4, 5, 3]
+    scaled, looked_up, _ = function.entry_block.operations
+    assert statistics[scaled.operation.attributes[STATISTICS].value].tolist() == [8, 10, 6]
+    assert statistics[looked_up.operation.attributes[STATISTICS].value].tolist() == [8, 4, 6]
+
+
+def test_integers_have_no_range_and_scalars_have_one() -> None:
+    module, compilation = calibrated([[FIRST, np.array([1])]])
+    assert argument_key(function_named(module, "f"), 1) not in compilation.statistics
+    assert compilation.statistics[argument_key(function_named(module, "g"), 0)].tolist() == [3]
+
+
+def test_functions_do_not_share_names() -> None:
+    module, compilation = calibrated([[FIRST, np.array([1])]])
+    assert {key.partition(".")[0] for key in compilation.statistics} == {"f", "g"}
+
+
+def test_an_entry_without_examples_is_refused() -> None:
+    with pytest.raises(CompilationError, match="entry 'f' has no calibration inputs"):
+        calibrated([])
+
+
+def test_random_examples_are_the_same_each_time() -> None:
+    found: list[Any] = []
+    for _ in range(2):
+        compilation = Compilation()
+        with create_context(), ir.Location.unknown():
+            Calibrate(random=2).run(ir.Module.parse(TEXT), compilation)
+        found.append({key: value.tolist() for key, value in compilation.statistics.items()})
+    assert found[0] == found[1]
