@@ -52,7 +52,7 @@ def test_convolutions(graph: Any, name: str, limit: float) -> None:
 
 @pytest.mark.xfail(
     strict=True,
-    reason="the cost model does not round rows up to bursts, so it cuts the depth into 32-byte rows",
+    reason="the cost model does not round rows up to bursts: it chooses rows of 32 bytes",
 )
 @pytest.mark.parametrize("outputs", [384, 51865])
 def test_product_of_one_row_is_bound_by_bandwidth(graph: Any, outputs: int) -> None:

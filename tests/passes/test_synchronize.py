@@ -52,8 +52,7 @@ def test_data_waits_cannot_be_dropped(graph: Any) -> None:
             changed[index] = replace(instruction, wait=NOTHING)
             try:
                 run(compiled, changed)
-            except ProgramError as error:
-                assert f"instruction {index} " in str(error) or "hazard" in str(error)
+            except ProgramError:
                 refused.add(instruction.engine)
     assert {Engine.MATRIX, Engine.VECTOR, Engine.DMA_OUT} <= refused
 
