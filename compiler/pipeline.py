@@ -19,6 +19,7 @@ from girih.passes.convert_torch_to_mfm import ConvertTorchToMfm
 from girih.passes.fold_attention_scale import FoldAttentionScale
 from girih.passes.fold_constants import FoldConstants
 from girih.passes.lower_torch_fallback import LowerTorchFallback
+from girih.passes.peel import Peel
 from girih.passes.quantize import Quantize
 from girih.passes.simplify import Simplify
 from girih.passes.synchronize import Synchronize
@@ -54,6 +55,7 @@ def accelerator_passes() -> list[Pass]:
     """From accelerator segments to scheduled machine code."""
     return [
         Tile(),  # explicit buffers and transfers; the only pass that chooses sizes
+        Peel(),  # the first iteration waits for the layer before; the others must not
         Allocate(),  # addresses, before waits: reuse of memory makes dependences of its own
         Synchronize(),
     ]

@@ -9,7 +9,7 @@ from torch_mlir import ir
 from torch_mlir.dialects import func
 
 from girih.dialects import mfm
-from girih.dialects.mfm.base import element
+from girih.dialects.mfm.base import element, shape
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import FALLBACK
 
@@ -29,7 +29,6 @@ _ON_ACCELERATOR = (
     mfm.IntegerLinearOp,
     mfm.RescaleOp,
     mfm.ReshapeOp,
-    mfm.SliceOp,
 )
 _INTEGERS = ("i8", "i16", "i32")
 
@@ -64,6 +63,12 @@ def host_reason(op: ir.OpView) -> str | None:
         return op.operation.attributes[FALLBACK].value
     if isinstance(op, mfm.QuantizeOp | mfm.DequantizeOp):
         return "a seam between float and integer"
+    if isinstance(op, mfm.IntegerAddOp) and not all(
+        _repeats_rows(shape(value), shape(op.result)) for value in (op.lhs, op.rhs)
+    ):
+        return "the vector engine repeats whole rows, not parts of them"
+    if _has_partial_mask(op):
+        return "an attention mask must have a column for every key"
     kind = element(op.results[0]) if len(op.results) == 1 and _is_tensor(op.results[0]) else ""
     if isinstance(op, mfm.TransposeOp):
         return "a transposition is not a block transfer"
@@ -71,9 +76,24 @@ def host_reason(op: ir.OpView) -> str | None:
         return "computes in float"
     if isinstance(op, _ON_ACCELERATOR) and kind in _INTEGERS:
         return None
+    if isinstance(op, mfm.SliceOp) and kind in _INTEGERS:
+        return "a slice is not a block transfer yet"
     if isinstance(op, mfm.Operation):
         return f"works on {kind}, which the accelerator does not compute with"
     return f"{op.operation.name} has no mfm form"
+
+
+def _repeats_rows(own: tuple[int, ...], result: tuple[int, ...]) -> bool:
+    """Whether broadcasting only repeats a block of whole rows along leading axes."""
+    while own and own[0] == 1:
+        own = own[1:]
+    return own == result[len(result) - len(own) :]
+
+
+def _has_partial_mask(op: ir.OpView) -> bool:
+    if not isinstance(op, mfm.IntegerAttentionOp) or op.mask is None:
+        return False
+    return shape(op.mask)[-1] != shape(op.key)[1]
 
 
 def _is_tensor(value: ir.Value) -> bool:

@@ -11,6 +11,7 @@ from girih.passes.fold_attention_scale import FoldAttentionScale
 from girih.passes.fold_constants import FoldConstants
 from girih.passes.lower_torch_fallback import LowerTorchFallback
 from girih.passes.partition import Partition
+from girih.passes.peel import Peel
 from girih.passes.quantize import Quantize
 from girih.passes.simplify import Simplify
 from girih.passes.synchronize import Synchronize
@@ -29,6 +30,7 @@ PASSES: dict[str, type[Pass]] = {
         ConvertMfmToLinalg,
         LowerTorchFallback,
         Tile,
+        Peel,
         Allocate,
         Synchronize,
     )

@@ -21,6 +21,11 @@ def lines(size: int) -> int:
     return (size + LINE - 1) // LINE * LINE
 
 
+def bursts(size: int, burst: int) -> int:
+    """Bytes that a transfer of `size` bytes occupies the bus for."""
+    return (size + burst - 1) // burst * burst
+
+
 def spans(total: int, size: int) -> list[tuple[int, int]]:
     """(count, length) of the tiles of a dimension: the full ones, then the rest."""
     full, rest = divmod(total, size)
@@ -122,6 +127,12 @@ def product_cycles(what: Product, tiles: ProductTiles, target: Target) -> tuple[
         inputs = what.rows * what.depth
     outputs = what.rows * what.columns * (what.output_bytes + what.residual_bytes)
     weights = what.columns * what.depth
+    if split:
+        # A row that is only part of its tensor's row fills whole bursts by itself: short splits
+        # of the depth pay for bytes that they do not use.
+        waste = bursts(tiles.depth, target.dram.burst_bytes) / tiles.depth
+        weights = math.ceil(weights * waste)
+        inputs = math.ceil(inputs * waste) if what.window is None else inputs
     moved = inputs * input_passes + weights * weight_passes + outputs + 12 * what.columns
     transfers = row_tiles * column_tiles * (1 + bool(what.residual_bytes))
     transfers += row_tiles * depth_tiles * input_passes + column_tiles * depth_tiles * weight_passes

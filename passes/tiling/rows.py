@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from torch_mlir import ir
 
@@ -35,12 +36,16 @@ def tile_rows(
 ) -> None:
     """Stream blocks of rows through `compute`.
 
-    A source with fewer rows than the result is a single row for all. `constants` are weights that
+    A source of one row is that row for all; one of fewer rows than the result is a block that
+    repeats. `constants` are weights that
     stay on chip: (value, rows, columns) of int32.
     """
     emitter, target = tiler.emitter, tiler.target
     rows, columns = rows_and_columns(result)
-    streaming = [rows_and_columns(source)[0] == rows for source in sources]
+    counts = [rows_and_columns(source)[0] for source in sources]
+    streaming = [count > 1 or rows == 1 for count in counts]
+    # Rows after which a repeated block begins anew: the tiles must not straddle that.
+    period = min((count for count in counts if count > 1), default=rows)
     widths = [_BYTES[element(source)] for source in sources]
     out_width = _BYTES[element(result)]
 
@@ -51,7 +56,7 @@ def tile_rows(
             total += slots * lines(count * columns * width) if streams else lines(columns * width)
         return total + sum(lines(4 * r * c) for _, r, c in constants)
 
-    count = min(rows, _MOST_ROWS)
+    count = min(period, _MOST_ROWS)
     while count > 1 and needed(count) > target.scratchpad_bytes:
         count = (count + 1) // 2
     if needed(count) > target.scratchpad_bytes:
@@ -59,6 +64,7 @@ def tile_rows(
     # Several blocks, so that transfers overlap with work, even where one would fit.
     if rows > 4 and count == rows:
         count = -(-rows // 4)
+    blocks = -(-period // count)
     slots = 1 + (count < rows)
     held = [emitter.scratchpad("i32", r, c) for _, r, c in constants]
     for (value, r, c), buffer in zip(constants, held, strict=True):
@@ -73,21 +79,26 @@ def tile_rows(
             emitter.load(tiler.dram(source).at(), buffer.at(), 1, buffer.pitch)
     output = emitter.scratchpad(element(result), count, columns, slots)
 
-    def body(row: Tile) -> None:
+    def body(row: Tile, repetition: int) -> None:
+        number = row.number + repetition * blocks
+        start = row.start + repetition * period
         views: list[View] = []
-        for source, buffer, streams in zip(sources, inputs, streaming, strict=True):
-            view = buffer.at(slot=row.number) if streams else buffer.at(pitch=0)
+        for source, buffer, own in zip(sources, inputs, counts, strict=True):
+            streams = own > 1 or rows == 1
+            view = buffer.at(slot=number) if streams else buffer.at(pitch=0)
             if streams:
                 place = tiler.dram(source)
-                origin = place.at(row.start * buffer.pitch, buffer.pitch)
+                first = start if own == rows else row.start
+                origin = place.at(first * buffer.pitch, buffer.pitch)
                 emitter.load(origin, view, row.size, buffer.pitch)
             views.append(view)
-        target_view = output.at(slot=row.number)
+        target_view = output.at(slot=number)
         compute(_Streams(views, target_view), held, row.size, columns)
-        place = tiler.dram(result).at(row.start * output.pitch, output.pitch)
+        place = tiler.dram(result).at(start * output.pitch, output.pitch)
         emitter.store(target_view, place, row.size, output.pitch)
 
-    emitter.tiles(rows, count, body)
+    for repetition in range(rows // period):
+        emitter.tiles(period, count, partial(body, repetition=repetition))
 
 
 def layer_norm(tiler: LayerTiler, op: mfm.IntegerLayerNormOp) -> None:

@@ -20,6 +20,7 @@ from girih.passes.allocate import Allocate
 from girih.passes.base import Compilation
 from girih.passes.interpreter import interpret
 from girih.passes.partition import NPU
+from girih.passes.peel import Peel
 from girih.passes.synchronize import Synchronize
 from girih.passes.tile import Tile
 from girih.runtime.executable import Kernel
@@ -295,7 +296,7 @@ class Graph:
         """Machine code for the target."""
         compilation = Compilation(parameters=self.parameters, target=target)
         with self.context, ir.Location.unknown():
-            for each in (Tile(fuse=fuse), Allocate(), Synchronize()):
+            for each in (Tile(fuse=fuse), Peel(), Allocate(), Synchronize()):
                 each.run(self.module, compilation)
                 assert self.module.operation.verify()
             kernels, top = generate(self.module, target)

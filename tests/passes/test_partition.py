@@ -147,3 +147,44 @@ def test_reasons() -> None:
         "it has its reasons",
         None,
     ]
+
+
+def add_reason(left: str, right: str, result: str) -> str | None:
+    """Why an addition of two int8 tensors would stay on the host."""
+    text = f"""
+    func.func @f(%a: {left}, %b: {right}) -> {result} {{
+      %0 = "mfm.integer_add"(%a, %b) {{lhs_multiplier = 1, rhs_multiplier = 1, shift = 1}}
+           : ({left}, {right}) -> {result}
+      return %0 : {result}
+    }}"""
+    with create_context(), ir.Location.unknown():
+        module = ir.Module.parse(text)
+        return host_reason(function_named(module, "f").entry_block.operations[0])
+
+
+def test_only_whole_rows_are_repeated_on_the_accelerator() -> None:
+    whole = "tensor<2x9x12xi8>"
+    assert add_reason(whole, "tensor<9x12xi8>", whole) is None
+    assert add_reason("tensor<1x9x12xi8>", whole, whole) is None
+    for part in ("tensor<9x1xi8>", "tensor<2x1x12xi8>", "tensor<2x9x1xi8>"):
+        assert add_reason(whole, part, whole) == (
+            "the vector engine repeats whole rows, not parts of them"
+        )
+
+
+def test_a_mask_without_a_column_per_key_stays_on_the_host() -> None:
+    query, keys = "tensor<1x4x2x8xi8>", "tensor<1x6x2x8xi8>"
+    for columns, reason in ((6, None), (1, "an attention mask must have a column for every key")):
+        mask = f"tensor<1x1x4x{columns}xi8>"
+        text = f"""
+        func.func @f(%q: {query}, %k: {keys}, %m: {mask}) -> {query} {{
+          %0 = "mfm.integer_attention"(%q, %k, %k, %m) {{causal = 0, score_multiplier = 1,
+               score_shift = 1, output_multiplier = 1, output_shift = 9,
+               operandSegmentSizes = array<i32: 1, 1, 1, 1>}}
+               : ({query}, {keys}, {keys}, {mask}) -> {query}
+          return %0 : {query}
+        }}"""
+        with create_context(), ir.Location.unknown():
+            module = ir.Module.parse(text)
+            op = function_named(module, "f").entry_block.operations[0]
+            assert host_reason(op) == reason

@@ -50,10 +50,6 @@ def test_convolutions(graph: Any, name: str, limit: float) -> None:
     assert ratio(g.compile(Target.load(name))) <= limit
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the cost model does not round rows up to bursts: it chooses rows of 32 bytes",
-)
 @pytest.mark.parametrize("outputs", [384, 51865])
 def test_product_of_one_row_is_bound_by_bandwidth(graph: Any, outputs: int) -> None:
     g = graph([np.zeros((1, 384), np.int8)])
