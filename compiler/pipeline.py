@@ -14,6 +14,7 @@ from girih.compiler.recipe import Recipe
 from girih.passes.allocate import Allocate
 from girih.passes.base import Compilation, Pass
 from girih.passes.calibrate import Calibrate
+from girih.passes.check_target import CheckTarget
 from girih.passes.convert_mfm_to_linalg import ConvertMfmToLinalg
 from girih.passes.convert_torch_to_mfm import ConvertTorchToMfm
 from girih.passes.fold_attention_scale import FoldAttentionScale
@@ -37,6 +38,7 @@ def graph_passes(recipe: Recipe) -> list[Pass]:
     ]
     if recipe.quantized:
         passes += [
+            CheckTarget(),  # refuses in a second what tile would refuse after calibration
             Calibrate(),  # last look at float values
             Quantize(smoothing=recipe.smoothing),  # from here on a program is integers
         ]
@@ -112,6 +114,12 @@ def to_bytecode(module: ir.Module) -> bytes:
 
 
 def _explain(error: ir.MLIRError) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if "error:" in line]
-    text = "; ".join(lines) if lines else str(error)
-    return re.sub(r"\s+", " ", text)
+    # MLIR's diagnostics read ``error: location: message note: ...``. Of a location that is a chain
+    # of calls through packages, the layer's name says enough.
+    text = re.sub(r"\s+", " ", str(error)).partition("error: ")[2] or str(error)
+    first = re.split(r" (?:note|error): ", text)[0]
+    match = re.match(r"""("[^"]*")?.*?\)?: (?=['a-z])(.*)""", first)
+    if match is None:
+        return first
+    name, message = match.groups()
+    return f"{name}: {message}" if name else message

@@ -5,6 +5,7 @@ from __future__ import annotations
 from girih.passes.allocate import Allocate
 from girih.passes.base import Pass
 from girih.passes.calibrate import Calibrate
+from girih.passes.check_target import CheckTarget
 from girih.passes.convert_mfm_to_linalg import ConvertMfmToLinalg
 from girih.passes.convert_torch_to_mfm import ConvertTorchToMfm
 from girih.passes.fold_attention_scale import FoldAttentionScale
@@ -24,6 +25,7 @@ PASSES: dict[str, type[Pass]] = {
         FoldConstants,
         Simplify,
         FoldAttentionScale,
+        CheckTarget,
         Calibrate,
         Quantize,
         Partition,
