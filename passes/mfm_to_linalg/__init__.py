@@ -5,6 +5,7 @@ A lowering gets the operation, with the insertion point before it, and returns i
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from girih.passes.mfm_to_linalg import (
     embedding,
     linear,
     normalization,
+    packed_attention,
     quantization,
     shaping,
 )
@@ -26,7 +28,7 @@ from girih.passes.mfm_to_linalg.parameter import PARAMETER_SCOPE, Globals
 
 Lowering = Callable[[Any], ir.Value]
 
-LOWERINGS: dict[str, Lowering] = {
+_LOWERINGS: dict[str, Lowering] = {
     "mfm.add": elementwise.lower_add,
     "mfm.attention": attention.lower_attention,
     "mfm.cache_update": cache.lower_cache_update,
@@ -36,7 +38,6 @@ LOWERINGS: dict[str, Lowering] = {
     "mfm.embedding": embedding.lower_embedding,
     "mfm.gelu": activation.lower_gelu,
     "mfm.integer_add": elementwise.lower_integer_add,
-    "mfm.integer_attention": attention.lower_integer_attention,
     "mfm.integer_conv1d": convolution.lower_integer_conv1d,
     "mfm.integer_embedding": embedding.lower_integer_embedding,
     "mfm.integer_gelu": activation.lower_integer_gelu,
@@ -52,4 +53,11 @@ LOWERINGS: dict[str, Lowering] = {
     "mfm.transpose": shaping.lower_transpose,
 }
 
-__all__ = ["LOWERINGS", "PARAMETER_SCOPE", "Globals", "Lowering"]
+
+def lowerings(tile: packed_attention.Tile) -> dict[str, Lowering]:
+    """The lowering of every operation, for a CPU whose byte kernel has this tile."""
+    integer_attention = functools.partial(attention.lower_integer_attention, tile=tile)
+    return {**_LOWERINGS, "mfm.integer_attention": integer_attention}
+
+
+__all__ = ["PARAMETER_SCOPE", "Globals", "Lowering", "lowerings"]

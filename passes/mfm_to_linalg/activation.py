@@ -47,7 +47,8 @@ def lower_integer_gelu(op: Any) -> ir.Value:
         wide = scalar.extend(x, 32)
         magnitude = scalar.extend(scalar.maximum(wide, scalar.subtract(0, wide)), 64)
         scaled = scalar.add(
-            scalar.multiply(magnitude, op.index_multiplier.value), scalar.half(index_shift)
+            scalar.multiply(magnitude, op.index_multiplier.value),
+            scalar.half(index_shift),
         )
         place = scalar.minimum(scalar.shift_right(scaled, index_shift), TABLE_LAST)
         curve = build.extract(op.table, [scalar.to_index(scalar.truncate(place, 32))])

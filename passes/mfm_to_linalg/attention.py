@@ -10,7 +10,7 @@ from typing import Any
 from torch_mlir import ir
 from torch_mlir.dialects import arith, math
 
-from girih.passes.mfm_to_linalg import build, scalar
+from girih.passes.mfm_to_linalg import build, packed_attention, scalar
 
 KEY_MULTIPLE = 64
 """Keys are padded to this: rows of scores that are not whole vectors cost ten times as much."""
@@ -58,10 +58,6 @@ def _split(op: Any) -> _Heads:
     )
 
 
-def _to_byte(flag: ir.Value) -> ir.Value:
-    return arith.ExtUIOp(scalar.integer_type(8), flag).result
-
-
 def _visibility(op: Any, parts: _Heads) -> tuple[list[Any], Callable[..., ir.Value | None]]:
     """The mask as an operand, and a body that says whether the loop's query sees its key.
 
@@ -74,8 +70,7 @@ def _visibility(op: Any, parts: _Heads) -> tuple[list[Any], Callable[..., ir.Val
         own = build.shape(mask)
         if build.width(mask) == 1:
             # IREE packs the mask as it packs the scores, which fails for i1: keep them apart.
-            mask = build.elementwise([mask], own, scalar.integer_type(8), _to_byte)
-            mask = build.barrier(mask)
+            mask = build.barrier(build.as_bytes(mask))
         if own and own[-1] == parts.keys:
             mask = build.pad(mask, [0] * len(own), [0] * (len(own) - 1) + [parts.padded - own[-1]])
             covered = True
@@ -115,7 +110,11 @@ def lower_attention(op: Any) -> ir.Value:
 
     scores = build.elementwise([dots, *masks], sizes, kind, score)
     top = build.reduce_last(
-        [scores], sizes, kind, -numbers.inf, lambda s, acc: arith.MaximumFOp(s, acc).result
+        [scores],
+        sizes,
+        kind,
+        -numbers.inf,
+        lambda s, acc: arith.MaximumFOp(s, acc).result,
     )
 
     def weight(s: ir.Value, top: ir.Value) -> ir.Value:
@@ -134,7 +133,10 @@ def lower_attention(op: Any) -> ir.Value:
         return arith.DivFOp(value, safe).result
 
     return build.elementwise(
-        [(mixed, [0, 2, 1, 3]), (total, [0, 2, 1])], build.shape(op.result), kind, divide
+        [(mixed, [0, 2, 1, 3]), (total, [0, 2, 1])],
+        build.shape(op.result),
+        kind,
+        divide,
     )
 
 
@@ -142,13 +144,30 @@ def _flat(parts: _Heads) -> tuple[int, int, int]:
     return parts.batch * parts.heads, parts.queries, parts.padded
 
 
-def lower_integer_attention(op: Any) -> ir.Value:
+def lower_integer_attention(op: Any, tile: packed_attention.Tile) -> ir.Value:
     """docs/numerics.md, integer_attention.
+
+    `tile` is that of the byte kernel of the CPU (see packed_attention, which does long sequences).
+    """
+    parts = _split(op)
+    if packed_attention.suits(op, parts.queries, parts.padded):
+        mixed = packed_attention.lower(op, tile, parts.query, parts.key, parts.value)
+        return _join(op, mixed)
+    return _join(op, _integer_heads(op, parts))
+
+
+def _join(op: Any, mixed: ir.Value) -> ir.Value:
+    """(batch * heads, queries, depth) -> (batch, queries, heads, depth)."""
+    batch, queries, heads, depth = build.shape(op.result)
+    return build.transpose(build.reshape(mixed, [batch, heads, queries, depth]), [0, 2, 1, 3])
+
+
+def _integer_heads(op: Any, parts: _Heads) -> ir.Value:
+    """Attention of all heads together: (batch, heads, queries, depth of the value).
 
     The weights, 0 .. 255, are kept as ``p - 128`` in int8, so that both products are of signed
     bytes; 128 times the sums of the value's columns puts back what that takes away.
     """
-    parts = _split(op)
     i8, i16, i32, i64 = (scalar.integer_type(bits) for bits in (8, 16, 32, 64))
     depth = build.shape(op.value)[3]
     sizes, rows = parts.scores, [0, 1, 2]
@@ -165,13 +184,7 @@ def lower_integer_attention(op: Any) -> ir.Value:
         [scores], sizes, i16, scalar.SCORE_HIDDEN, lambda s, acc: scalar.maximum(s, acc)
     )
 
-    def weight(s: ir.Value, top: ir.Value) -> ir.Value:
-        distance = scalar.subtract(scalar.extend(top, 32), scalar.extend(s, 32))
-        hidden = scalar.compare("eq", s, scalar.SCORE_HIDDEN)
-        value = scalar.select(hidden, 0, scalar.exponential(distance))
-        return scalar.truncate(scalar.subtract(value, 128), 8)
-
-    weights = build.elementwise([scores, (top, rows)], sizes, i8, weight)
+    weights = build.elementwise([scores, (top, rows)], sizes, i8, scalar.attention_weight)
     total = build.reduce_last(
         [weights],
         sizes,
@@ -191,20 +204,12 @@ def lower_integer_attention(op: Any) -> ir.Value:
     mixed = build.matmul(build.reshape(weights, _flat(parts)), values, i32)
     mixed = build.reshape(mixed, [*sizes[:3], depth])
 
-    def reciprocal_of(total: ir.Value) -> ir.Value:
-        numerator = scalar.constant(op.output_multiplier.value << 8, i64)
-        return scalar.divide_positive(numerator, scalar.extend(scalar.maximum(total, 1), 64))
-
-    reciprocal = build.elementwise([total], sizes[:3], i64, reciprocal_of)
-
-    def finish(value: ir.Value, column: ir.Value, r: ir.Value) -> ir.Value:
-        exact = scalar.add(value, scalar.multiply(column, 128))
-        product = scalar.multiply(scalar.extend(exact, 64), r)
-        return scalar.round_shift(product, op.output_shift.value, 8)
-
+    reciprocal = build.elementwise(
+        [total], sizes[:3], i64, lambda total: packed_attention.reciprocal(op, total)
+    )
     return build.elementwise(
-        [(mixed, [0, 2, 1, 3]), (columns, [0, 2, 3]), (reciprocal, [0, 2, 1])],
-        build.shape(op.result),
+        [mixed, (columns, [0, 1, 3]), (reciprocal, rows)],
+        build.shape(mixed),
         build.element(op.result),
-        finish,
+        lambda value, column, factor: packed_attention.finish(op, value, column, factor),
     )

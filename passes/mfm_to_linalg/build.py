@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch_mlir import ir
 from torch_mlir.dialects import arith, linalg, tensor
 
@@ -43,6 +46,13 @@ def filled(sizes: Sequence[int], element_type: ir.Type, value: float) -> ir.Valu
     """A tensor of one value."""
     initial = scalar.constant(value, element_type)
     return linalg.fill(initial, outs=[empty(sizes, element_type)])
+
+
+def dense(values: NDArray[np.signedinteger[Any]]) -> ir.Value:
+    """A small constant tensor."""
+    kind = tensor_type(values.shape, scalar.integer_type(8 * values.itemsize))
+    attribute = ir.DenseElementsAttr.get(np.ascontiguousarray(values), type=kind.element_type)
+    return arith.ConstantOp(kind, attribute).result
 
 
 def dimensions(rank: int, axes: Sequence[int]) -> ir.AffineMap:
@@ -147,7 +157,9 @@ def reshape(value: ir.Value, sizes: Sequence[int]) -> ir.Value:
     middle = [math.prod(shape(value)[axis] for axis in own) for own, _ in groups]
     if len(middle) != len(shape(value)):
         value = tensor.CollapseShapeOp(
-            tensor_type(middle, element(value)), value, _association([own for own, _ in groups])
+            tensor_type(middle, element(value)),
+            value,
+            _association([own for own, _ in groups]),
         ).result
     if len(middle) != len(target):
         value = tensor.ExpandShapeOp(
@@ -222,6 +234,17 @@ def slice_(
     ).result
 
 
+def take(value: ir.Value, index: ir.Value) -> ir.Value:
+    """Element `index`, an `index` value, of the first axis."""
+    sizes = shape(value)
+    offsets = [ir.ShapedType.get_dynamic_size()] + [0] * (len(sizes) - 1)
+    ones = [1] * len(sizes)
+    kind = tensor_type(sizes[1:], element(value))
+    return tensor.ExtractSliceOp(
+        kind, value, [index], [], [], offsets, [1, *sizes[1:]], ones
+    ).result
+
+
 def row(table: ir.Value, index: int) -> ir.Value:
     """Row `index` of a matrix."""
     columns = shape(table)[1]
@@ -254,11 +277,33 @@ def pad(value: ir.Value, low: Sequence[int], high: Sequence[int], fill: float = 
     return operation.result
 
 
+def as_bytes(mask: ir.Value) -> ir.Value:
+    """An i1 tensor as i8, 0 or 1."""
+    i8 = scalar.integer_type(8)
+    return elementwise([mask], shape(mask), i8, lambda flag: arith.ExtUIOp(i8, flag).result)
+
+
 def barrier(value: ir.Value) -> ir.Value:
     """The value, computed on its own: IREE fuses nothing across this."""
     return ir.Operation.create(
         "util.optimization_barrier", results=[value.type], operands=[value]
     ).results[0]
+
+
+def together(result: ir.Type, body: Callable[[], ir.Value]) -> ir.Value:
+    """What the body builds, as one unit of work (IREE's `flow.dispatch.region`).
+
+    Elsewhere IREE chooses what to compute together, and with what tiles.
+    """
+    operation = ir.Operation.create(
+        "flow.dispatch.region",
+        results=[result],
+        attributes={"operandSegmentSizes": ir.DenseI32ArrayAttr.get([0, 0])},
+        regions=2,
+    )
+    with ir.InsertionPoint(operation.regions[0].blocks.append()):
+        ir.Operation.create("flow.return", operands=[body()])
+    return operation.results[0]
 
 
 def extract(value: ir.Value, indices: Sequence[ir.Value]) -> ir.Value:

@@ -284,6 +284,26 @@ def test_attention_that_sees_nothing(tools: Any) -> None:
     parity.check()
 
 
+def test_long_attention(tools: Any) -> None:
+    """Sequences long enough for the form that computes one head after another."""
+    rng = np.random.default_rng(6)
+    parity = tools.parity()
+    for batch, queries, keys, heads, depth, out, mask, causal in (
+        (1, 700, 500, 2, 64, 64, None, False),
+        (1, 513, 513, 2, 33, 17, None, True),
+        (1, 400, 700, 2, 16, 8, (400, 700), True),
+        (1, 400, 700, 1, 16, 80, (700,), False),
+        (2, 600, 500, 1, 16, 16, (1, 1, 600, 1), False),
+        (1, 16000, 17, 2, 8, 8, (1, 2, 1, 17), False),
+        (1, 16000, 17, 1, 8, 8, None, True),
+        (1, 700, 500, 1, 8, 8, (), False),
+    ):
+        sizes = {"b": batch, "q": queries, "k": keys, "h": heads, "d": depth, "e": out}
+        seen = None if mask is None else np.asarray(rng.random(mask) < 0.7)
+        add_attention(parity, tools, rng, sizes, mask=seen, causal=causal)
+    parity.check()
+
+
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])
 def test_embedding(tools: Any, dtype: Any) -> None:
     rng = np.random.default_rng(7)
