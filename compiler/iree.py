@@ -51,6 +51,16 @@ def host_cpu() -> tuple[str, str]:
     return match.group(1), ",".join(sorted(name for name, has in present.items() if has))
 
 
+def byte_tile() -> tuple[int, int]:
+    """Rows and depth of the tiles of IREE's byte kernel here: options of convert-mfm-to-linalg."""
+    features = set(host_cpu()[1].split(","))
+    if "avx512bw" in features:
+        return 16, 2
+    if "i8mm" in features:
+        return 8, 8
+    return (8, 4) if "dotprod" in features else (8, 2)
+
+
 def compile_to_vmfb(
     module: ir.Module, *, name: str = "program", flags: Sequence[str] = ()
 ) -> bytes:

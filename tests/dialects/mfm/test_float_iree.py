@@ -150,7 +150,9 @@ def test_quantize(tools: Any) -> None:
     rng = np.random.default_rng(6)
     parity = tools.parity()
     special = [np.nan, np.inf, -np.inf, 0.5, 1.5, 2.5, -0.5, -1.5, 127.5, -128.5, 32767.5, 3e38]
-    values = np.concatenate([np.float32(special), normal(rng, 500) * 100, normal(rng, 88) * 1e5])
+    values = np.concatenate(
+        [np.array(special, np.float32), normal(rng, 500) * 100, normal(rng, 88) * 1e5]
+    )
     for dtype in (np.int8, np.int16):
         for scale in (1.0, 0.37):
             parity.add(

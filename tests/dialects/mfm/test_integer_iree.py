@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,11 @@ QUICK = settings(
     max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 CASES = 8
+
+
+def pick(rng: np.random.Generator, options: Sequence[Any]) -> Any:
+    """One of the options (which need not be numbers, as `choice` wants them)."""
+    return options[int(rng.integers(len(options)))]
 
 
 def draw(rng: Generator, dtype: Any, *sizes: int) -> Any:
@@ -43,7 +49,7 @@ def rescale_parameters(rng: Generator, channels: int, magnitude: int) -> Any:
 
 
 def size(rng: Generator, largest: int) -> int:
-    return int(rng.choice([1, 2, 3, 16, rng.integers(1, largest + 1)]))
+    return int(pick(rng, [1, 2, 3, 16, rng.integers(1, largest + 1)]))
 
 
 @QUICK
@@ -54,7 +60,7 @@ def test_linear(tools: Any, seed: int) -> None:
     for case in range(CASES):
         rows = [1] if case == 0 else [size(rng, 40) for _ in range(rng.integers(1, 3))]
         depth, channels = size(rng, 200), size(rng, 70)
-        out = rng.choice([np.int8, np.int16])
+        out = pick(rng, [np.int8, np.int16])
         parity.add(
             lambda x, w, p, rows=rows, channels=channels, out=out: mfm.IntegerLinearOp(
                 x=x, weight=w, parameters=p, result=tools.tensor_type([*rows, channels], out)
@@ -76,7 +82,7 @@ def test_conv1d(tools: Any, seed: int) -> None:
         kernel, stride, padding = (int(rng.integers(low, 5)) for low in (1, 1, 0))
         length = kernel + size(rng, 30)
         steps = (length + 2 * padding - kernel) // stride + 1
-        sizes, out = [batch, steps, outputs], rng.choice([np.int8, np.int16])
+        sizes, out = [batch, steps, outputs], pick(rng, [np.int8, np.int16])
         window = {
             "kernel": kernel,
             "stride": stride,
@@ -104,9 +110,9 @@ def test_elementwise(tools: Any, seed: int) -> None:
     parity = tools.parity()
     shapes = [((3, 5), (3, 5)), ((2, 1, 7), (4, 1)), ((7,), (2, 3, 7)), ((), (2, 2)), ((1,), (1,))]
     for lhs, rhs in shapes:
-        a, b, out = (rng.choice([np.int8, np.int16]) for _ in range(3))
+        a, b, out = (pick(rng, [np.int8, np.int16]) for _ in range(3))
         sizes = np.broadcast_shapes(lhs, rhs)
-        shift = int(rng.choice([1, 62, rng.integers(20, 40)]))
+        shift = int(pick(rng, [1, 62, rng.integers(20, 40)]))
         scales = [int(v) for v in rng.integers(0, 1 << 31, 2)]
         parity.add(
             lambda x, y, sizes=sizes, out=out, scales=scales, shift=shift: mfm.IntegerAddOp(
@@ -162,7 +168,7 @@ def test_layer_norm(tools: Any, seed: int) -> None:
     parity = tools.parity()
     for case in range(CASES):
         sizes = [size(rng, 20), 384 if case == 0 else size(rng, 300)]
-        out = rng.choice([np.int8, np.int16])
+        out = pick(rng, [np.int8, np.int16])
         x = draw(rng, np.int16, *sizes)
         x[0] = rng.choice([-32768, 32767, 0])  # a constant row
         gamma = rng.integers(-(1 << 24), 1 << 24, sizes[1]) >> rng.integers(0, 20)
@@ -263,7 +269,7 @@ def test_attention(tools: Any, seed: int) -> None:
         if rng.random() < 0.6:
             shape = shapes[rng.integers(len(shapes))]
             mask = (rng.random(shape) < rng.choice([0.1, 0.8])).astype(
-                rng.choice([np.bool_, np.int8])
+                pick(rng, [np.bool_, np.int8])
             )
             if mask.ndim:
                 mask[..., : mask.shape[-1] // 2] *= mask.dtype.type(rng.integers(2))
