@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch_mlir import ir
 
+from girih.compiler.iree import byte_tile
 from girih.compiler.recipe import Recipe
 from girih.passes.allocate import Allocate
 from girih.passes.base import Compilation, Pass
@@ -48,7 +49,7 @@ def graph_passes(recipe: Recipe) -> list[Pass]:
 def host_passes() -> list[Pass]:
     """From the graph to what IREE compiles."""
     return [
-        ConvertMfmToLinalg(),
+        ConvertMfmToLinalg(*byte_tile()),  # int8 products in the tile that this CPU multiplies
         LowerTorchFallback(),  # after ours: its passes want to see builtin tensors at the seams
     ]
 
