@@ -4,14 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from torch_mlir import ir
 from torch_mlir.dialects import ext
 
 from girih.dialects import arithmetic
 from girih.dialects.mfm.base import (
     Array,
     Operation,
-    element,
     expect_element,
     expect_shape,
     numpy_dtype,
@@ -80,13 +78,3 @@ class IntegerLinearOp(Operation, name="integer_linear", traits=[ext.Pure]):
         sums = arithmetic.integer_matmul(x, weight.T)
         bias, multiplier, shift = parameters
         return arithmetic.rescale(sums + bias, multiplier, shift, numpy_dtype(self.result))
-
-
-def macs(op: LinearOp | IntegerLinearOp) -> int:
-    """Multiply-accumulates of a linear operation."""
-    return int(np.prod(shape(op.x), dtype=np.int64)) * shape(op.weight)[0]
-
-
-def is_integer(op: ir.OpView) -> bool:
-    """Whether the operation's result is quantized."""
-    return element(op.results[0]) in ("i8", "i16", "i32")

@@ -175,32 +175,26 @@ class Emitter:
             },
         )
 
-    def load(
-        self,
-        source: View,
-        target: View,
-        rows: int,
-        row_bytes: int,
-        index: View | None = None,
-        index_stride: int = 0,
-        index_limit: int = 0,
-    ) -> None:
-        """dma_in of rows x row_bytes."""
-        immediates = (index_stride, index_limit) if index else ()
-        flags = 1 if index else 0
-        self.emit(npu.DmaInOp, [source, target, index], rows, row_bytes, 0, flags, immediates)
+    def load(self, source: View, target: View, rows: int, row_bytes: int, *index: Any) -> None:
+        """dma_in of rows x row_bytes; `index` as in `_transfer`."""
+        self._transfer(npu.DmaInOp, source, target, rows, row_bytes, *index)
 
-    def store(
+    def store(self, source: View, target: View, rows: int, row_bytes: int, *index: Any) -> None:
+        """dma_out of rows x row_bytes; `index` as in `_transfer`."""
+        self._transfer(npu.DmaOutOp, source, target, rows, row_bytes, *index)
+
+    def _transfer(
         self,
+        kind: type[Any],
         source: View,
         target: View,
         rows: int,
         row_bytes: int,
         index: View | None = None,
-        index_stride: int = 0,
-        index_limit: int = 0,
+        stride: int = 0,
+        limit: int = 0,
     ) -> None:
-        """dma_out of rows x row_bytes."""
-        immediates = (index_stride, index_limit) if index else ()
+        """A transfer; with an index, that number times `stride` moves its place in DRAM."""
+        immediates = (stride, limit) if index else ()
         flags = 1 if index else 0
-        self.emit(npu.DmaOutOp, [source, target, index], rows, row_bytes, 0, flags, immediates)
+        self.emit(kind, [source, target, index], rows, row_bytes, 0, flags, immediates)
