@@ -82,8 +82,19 @@ def layer_norm(
     """Steps 1 to 7 of integer_layer_norm over the last axis; x, gamma, beta int64."""
     width = x.shape[-1]
     mean = (2 * 16 * x.sum(axis=-1, keepdims=True) + width) // (2 * width)
-    centered = 16 * x - mean
-    variance = np.square(centered).sum(axis=-1, keepdims=True) // width + epsilon
+    return _normalize_row(16 * x - mean, gamma, beta, epsilon, shift, dtype)
+
+
+def rms_norm(x: Array, gamma: Array, epsilon: int, shift: int, dtype: DTypeLike) -> Array:
+    """The same with mean and beta 0: integer_rms_norm over the last axis; x, gamma int64."""
+    return _normalize_row(16 * x, gamma, np.zeros_like(gamma), epsilon, shift, dtype)
+
+
+def _normalize_row(
+    centered: Array, gamma: Array, beta: Array, epsilon: int, shift: int, dtype: DTypeLike
+) -> Array:
+    """Steps 3 to 7 of integer_layer_norm."""
+    variance = np.square(centered).sum(axis=-1, keepdims=True) // centered.shape[-1] + epsilon
     reciprocal = (1 << 42) // integer_square_root(variance << 20)
     normalized = (centered * reciprocal + half(16)) >> 16
     return saturate((normalized * gamma + (beta << 8) + half(shift)) >> shift, dtype)

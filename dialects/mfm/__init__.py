@@ -7,6 +7,9 @@ from girih.dialects.mfm.cache import CacheUpdateOp
 from girih.dialects.mfm.convolution import Conv1dOp, IntegerConv1dOp
 from girih.dialects.mfm.elementwise import AddOp, CompareOp, IntegerAddOp, MultiplyScalarOp
 from girih.dialects.mfm.embedding import EmbeddingOp, IntegerEmbeddingOp
+from girih.dialects.mfm.integer_matmul import IntegerMatmulOp
+from girih.dialects.mfm.integer_multiply import IntegerMultiplyOp
+from girih.dialects.mfm.integer_rms_norm import IntegerRmsNormOp
 from girih.dialects.mfm.linear import IntegerLinearOp, LinearOp
 from girih.dialects.mfm.normalization import IntegerLayerNormOp, LayerNormOp
 from girih.dialects.mfm.parameter import ParameterOp
@@ -29,6 +32,9 @@ __all__ = [
     "IntegerGeluOp",
     "IntegerLayerNormOp",
     "IntegerLinearOp",
+    "IntegerMatmulOp",
+    "IntegerMultiplyOp",
+    "IntegerRmsNormOp",
     "LayerNormOp",
     "LinearOp",
     "Mfm",
