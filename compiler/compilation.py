@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +18,10 @@ from torch_mlir.dialects import func
 
 from girih.compiler.codegen import generate
 from girih.compiler.context import create_context
-from girih.compiler.importing import Importer, export
+from girih.compiler.exporting import export
+from girih.compiler.importing import Importer
 from girih.compiler.iree import compile_to_vmfb, host_cpu
+from girih.compiler.patches import Patch, known_patches
 from girih.compiler.pipeline import (
     Dump,
     accelerator_passes,
@@ -39,7 +42,13 @@ from girih.runtime.executable import Executable
 from girih.runtime.target import Target
 
 Module = torch.nn.Module | ExportedProgram
-Inputs = Sequence[Tensor]
+Inputs = Sequence[Tensor] | Mapping[str, Any]
+
+
+class ExportWarning(UserWarning):
+    """The exported program does not compute what the module computes."""
+
+
 Calibration = Sequence[Sequence[Any]] | Mapping[str, Sequence[Sequence[Any]]]
 
 
@@ -47,7 +56,8 @@ Calibration = Sequence[Sequence[Any]] | Mapping[str, Sequence[Sequence[Any]]]
 class Entry:
     """An entry point with states: tensors that stay on the device from call to call.
 
-    `reads` maps argument positions, and `writes` result positions, to state names. Entries that
+    `inputs` are tensors by position, or by name as keyword arguments, where what is not a tensor
+    is part of the program. `reads` maps argument positions, and `writes` result positions, to state names. Entries that
     mention the same name share the tensor. ``(module, inputs)`` is an entry without states.
     """
 
@@ -55,6 +65,12 @@ class Entry:
     inputs: Inputs
     reads: Mapping[int, str] = field(default_factory=dict[int, str])
     writes: Mapping[int, str] = field(default_factory=dict[int, str])
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The program's arguments, in order."""
+        values = self.inputs.values() if isinstance(self.inputs, Mapping) else self.inputs
+        return tuple(value for value in values if isinstance(value, Tensor))
 
 
 def compile(
@@ -64,6 +80,7 @@ def compile(
     target: str | Path | Target = "edge",
     recipe: str | Path | Recipe = "w8a8",
     calibration: Calibration | None = None,
+    patches: Sequence[Patch] = (),
     dump_ir: str | Path | None = None,
     progress: Callable[[str], None] = lambda stage: None,
 ) -> CompiledProgram:
@@ -72,11 +89,14 @@ def compile(
     Args:
         module: a module (with `example_inputs`), or a mapping from entry names to ``(module,
             inputs)`` or `Entry`. One module becomes the entry ``main``.
-        example_inputs: tensors whose shapes and dtypes the program will have.
+        example_inputs: tensors whose shapes and dtypes the program will have, by position or by
+            name (``dict(processor(...))``).
         target: a preset's name, a YAML file, or a `Target`.
         recipe: ``w8a8``, ``float``, a YAML file, or a `Recipe`.
         calibration: input tuples, by entry where there are several, from which ranges are taken;
             the example inputs where none are given.
+        patches: work-arounds for model classes that torch.export cannot trace, beside the known
+            ones (`girih.Patch`).
         dump_ir: a folder for the IR after every pass.
         progress: called with the name of each stage.
 
@@ -86,13 +106,17 @@ def compile(
     """
     entries = _entries(module, example_inputs)
     target, recipe = Target.load(target), Recipe.load(recipe)
+    patches = (*patches, *known_patches())
     context = create_context()
     with context, ir.Location.unknown():
         graph = ir.Module.create()
         importer = Importer(graph)
         for name, entry in entries.items():
             progress(f"import {name}")
-            importer.import_entry(name, export(entry.module, entry.inputs))
+            exported = export(entry.module, entry.inputs, patches)
+            for note in exported.notes:
+                warnings.warn(f"entry {name!r}: {note}", ExportWarning, stacklevel=2)
+            importer.import_entry(name, exported.program)
             _mark_states(graph, name, entry)
         compilation = Compilation(importer.parameters, target, _examples(entries, calibration))
         dump = Dump(None if dump_ir is None else Path(dump_ir))
@@ -143,7 +167,11 @@ def _entries(
 
 
 def _entry(name: str, entry: Entry) -> Entry:
-    inputs = (entry.inputs,) if isinstance(entry.inputs, Tensor) else tuple(entry.inputs)
+    inputs: Inputs = entry.inputs
+    if isinstance(inputs, Tensor):
+        inputs = (inputs,)
+    elif not isinstance(inputs, Mapping):
+        inputs = tuple(inputs)
     if not name.isidentifier():
         raise CompilationError(f"entry name {name!r} is not an identifier")
     module: object = entry.module
@@ -152,7 +180,7 @@ def _entry(name: str, entry: Entry) -> Entry:
             f"entry {name!r} is a {type(entry.module).__name__}, expected a torch.nn.Module or a "
             "torch.export.ExportedProgram"
         )
-    values: tuple[object, ...] = inputs
+    values: Sequence[object] = () if isinstance(inputs, Mapping) else inputs
     for index, value in enumerate(values):
         if not isinstance(value, Tensor):
             raise CompilationError(
@@ -178,7 +206,7 @@ def _examples(
         )
     examples: dict[str, list[list[NDArray[Any]]]] = {}
     for name, entry in entries.items():
-        tuples = calibration.get(name) or [entry.inputs]
+        tuples = calibration.get(name) or [entry.tensors]
         examples[name] = [_example(name, entry, values) for values in tuples]
     return examples
 
@@ -186,12 +214,14 @@ def _examples(
 def _example(name: str, entry: Entry, values: Sequence[Any]) -> list[NDArray[Any]]:
     if isinstance(values, Tensor | np.ndarray):
         values = (values,)
+    elif isinstance(values, Mapping) and isinstance(entry.inputs, Mapping):
+        values = [values[key] for key, v in entry.inputs.items() if isinstance(v, Tensor)]
     arrays = [
         value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value)
         for value in values
     ]
     found = [tuple(array.shape) for array in arrays]
-    expected = [tuple(value.shape) for value in entry.inputs]
+    expected = [tuple(value.shape) for value in entry.tensors]
     if found != expected:
         raise CompilationError(
             f"calibration of entry {name!r} has shapes {found}, expected {expected}"

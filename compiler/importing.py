@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,30 +14,6 @@ from torch_mlir.extras.fx_importer import ContextCache, FxImporter, FxImporterHo
 
 from girih.dialects.mfm import ParameterOp
 from girih.runtime.errors import ImportingError
-
-
-def export(module: torch.nn.Module | ExportedProgram, inputs: Sequence[Tensor]) -> ExportedProgram:
-    """Export a module for the shapes of its example inputs, in functional form, ops kept whole.
-
-    Raises `ImportingError` naming the cause and the user's line when torch cannot export it.
-    """
-    if isinstance(module, ExportedProgram):
-        return module.run_decompositions({})
-    # torch.export makes one input of two arguments that are the same tensor; callers often pass
-    # the same zeros for many caches.
-    distinct = tuple(value.clone() for value in inputs)
-    module.eval()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        try:
-            with torch.no_grad():
-                exported = torch.export.export(module, distinct, strict=False)
-            return exported.run_decompositions({})
-        except Exception as error:
-            reason = _first_line(str(error)) or type(error).__name__
-            raise ImportingError(
-                f"torch.export cannot trace {type(module).__name__}: {reason}"
-            ) from error
 
 
 def _first_line(text: str) -> str:

@@ -11,7 +11,7 @@ from torch_mlir.dialects import func
 from girih.dialects import mfm
 from girih.dialects.mfm.base import element, shape
 from girih.passes.base import Compilation
-from girih.passes.convert_torch_to_mfm import FALLBACK
+from girih.passes.convert_torch_to_mfm import FALLBACK, erase_unused
 
 NPU = "mfm.npu"
 HOST = "mfm.host"
@@ -30,6 +30,7 @@ _ON_ACCELERATOR = (
     mfm.RescaleOp,
     mfm.ReshapeOp,
 )
+_LIST = "torch.prim.ListConstruct"
 _INTEGERS = ("i8", "i16", "i32")
 
 
@@ -115,7 +116,7 @@ def _partition(function: func.FuncOp, module: ir.Module) -> None:
         # Even depths run on the host, odd ones on the accelerator; an operation runs as early as
         # its operands allow, so the segments in order of depth respect every dependence.
         parity = 1 if reason is None else 0
-        depth = max((depths.get(operand, 0) for operand in op.operands), default=0)
+        depth = max((depths.get(operand, 0) for operand in _sources(op)), default=0)
         depth += depth % 2 != parity
         for result in op.results:
             depths[result] = depth
@@ -124,6 +125,7 @@ def _partition(function: func.FuncOp, module: ir.Module) -> None:
     for depth in sorted(segments):
         with ir.InsertionPoint(returned), function.location:
             _outline(function, module, depth, segments[depth])
+    erase_unused(block)
 
 
 def _outline(
@@ -134,7 +136,7 @@ def _outline(
         dict.fromkeys(
             operand
             for op in operations
-            for operand in op.operands
+            for operand in _sources(op)
             if operand not in inside and not _is_mentioned_anew(operand)
         )
     )
@@ -143,7 +145,7 @@ def _outline(
         result
         for op in operations
         for result in op.results
-        if any(use.owner.operation not in members for use in result.uses)
+        if any(user not in members for user in _users(result))
     ]
     kind = "npu" if depth % 2 else "host"
     name = f"{function.name.value}.{kind}{depth}"
@@ -174,6 +176,9 @@ def _outline(
             if use.owner.operation not in members:
                 use.owner.operation.operands[use.operand_number] = new
     for op in reversed(operations):
+        # Lists whose readers are gone were made anew where those went.
+        for reader in {use.owner.operation for result in op.results for use in result.uses}:
+            reader.erase()
         op.operation.erase()
 
 
@@ -187,8 +192,27 @@ def _is_idle_reshape(op: ir.OpView, depths: dict[ir.Value, int]) -> bool:
 def _is_constant(op: ir.OpView) -> bool:
     """Whether an operation costs nothing to have in every segment that reads it."""
     return isinstance(op, mfm.ParameterOp) or op.operation.name.startswith(
-        ("torch.constant.", "torch.prim.ListConstruct")
+        ("torch.constant.", _LIST)
     )
+
+
+def _sources(op: ir.OpView | ir.Operation) -> list[ir.Value]:
+    """The values that an operation reads, those inside lists too."""
+    sources: list[ir.Value] = []
+    for operand in op.operands:
+        owner = operand.owner
+        is_list = not isinstance(owner, ir.Block) and owner.name == _LIST
+        sources += _sources(owner) if is_list else [operand]
+    return sources
+
+
+def _users(value: ir.Value) -> list[ir.Operation]:
+    """The operations that read a value, through lists too."""
+    users: list[ir.Operation] = []
+    for use in value.uses:
+        user = use.owner.operation
+        users += _users(user.results[0]) if user.name == _LIST else [user]
+    return users
 
 
 def _is_mentioned_anew(value: ir.Value) -> bool:

@@ -14,7 +14,8 @@ from torch import nn
 from torch_mlir import ir
 
 from girih.compiler.context import create_context
-from girih.compiler.importing import Importer, export
+from girih.compiler.exporting import export
+from girih.compiler.importing import Importer
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import FALLBACK, ConvertTorchToMfm
 from girih.passes.interpreter import function_named, interpret
@@ -42,7 +43,7 @@ class Converted:
         with create_context(), ir.Location.unknown():
             self.module = ir.Module.create()
             importer = Importer(self.module)
-            importer.import_entry("main", export(module, inputs))
+            importer.import_entry("main", export(module, inputs).program)
             self.compilation = Compilation(importer.parameters)
             ConvertTorchToMfm().run(self.module, self.compilation)
             assert self.module.operation.verify()

@@ -11,7 +11,8 @@ import torch
 from torch_mlir import ir
 
 from girih.compiler.context import create_context
-from girih.compiler.importing import Importer, export
+from girih.compiler.exporting import export
+from girih.compiler.importing import Importer
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import ConvertTorchToMfm
 from girih.passes.interpreter import function_named, interpret
@@ -33,7 +34,7 @@ def run(function: Callable[..., Any], *inputs: torch.Tensor) -> list[Any]:
     with create_context(), ir.Location.unknown():
         module = ir.Module.create()
         importer = Importer(module)
-        importer.import_entry("main", export(Call(function), inputs))
+        importer.import_entry("main", export(Call(function), inputs).program)
         ConvertTorchToMfm().run(module, Compilation(importer.parameters))
         assert module.operation.verify()
         arrays = [value.numpy() for value in inputs]

@@ -13,7 +13,8 @@ from torch import nn
 from torch_mlir import ir
 
 from girih.compiler.context import create_context
-from girih.compiler.importing import Importer, export
+from girih.compiler.exporting import export
+from girih.compiler.importing import Importer
 from girih.dialects import mfm
 from girih.dialects.arithmetic import scale_to_multiplier
 from girih.dialects.mfm.base import element
@@ -80,7 +81,7 @@ class Quantized:
             self.module = ir.Module.create()
             importer = Importer(self.module)
             for name, (module, inputs) in entries.items():
-                importer.import_entry(name, export(module, inputs))
+                importer.import_entry(name, export(module, inputs).program)
             self.compilation = Compilation(importer.parameters, calibration=calibration)
             self.mark()
             passes = [ConvertTorchToMfm(), FoldConstants(), Simplify(), FoldAttentionScale()]

@@ -1,0 +1,140 @@
+"""From a PyTorch module to a functional `ExportedProgram` that computes what the module computes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+from girih.compiler.functional import make_functional
+from girih.compiler.patches.base import Patch, Recording, applied, record
+from girih.runtime.errors import ImportingError
+
+_TOLERANCE = 1e-3
+"""Largest difference between export and eager run, relative to the largest magnitude."""
+
+
+class _Bound(torch.nn.Module):
+    """A module with some keyword arguments fixed: those that are not tensors."""
+
+    def __init__(self, model: torch.nn.Module, constants: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.model = model
+        self.constants = constants
+
+    def forward(self, **tensors: Tensor) -> Any:
+        return self.model(**tensors, **self.constants)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A functional program, and what there is to say about how it was made."""
+
+    program: ExportedProgram
+    patches: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def export(
+    module: torch.nn.Module | ExportedProgram,
+    inputs: Sequence[Tensor] | Mapping[str, Any],
+    patches: Sequence[Patch] = (),
+) -> Exported:
+    """Export a module for the shapes of its example inputs, in functional form, ops kept whole.
+
+    The result is compared with the module on the example inputs; a difference is noted. Raises
+    `ImportingError` naming the cause and the user's line when torch cannot export it.
+    """
+    if isinstance(module, ExportedProgram):
+        return Exported(make_functional(module.run_decompositions({})))
+    # torch.export makes one input of two arguments that are the same tensor; callers often pass
+    # the same zeros for many caches.
+    if isinstance(inputs, Mapping):
+        args: tuple[Tensor, ...] = ()
+        kwargs = {k: v.clone() for k, v in inputs.items() if isinstance(v, Tensor)}
+        module = _Bound(module, {k: v for k, v in inputs.items() if k not in kwargs})
+    else:
+        args, kwargs = tuple(value.clone() for value in inputs), {}
+    module.eval()
+    recording = Recording()
+    with warnings.catch_warnings(), torch.no_grad(), ExitStack() as stack:
+        warnings.simplefilter("ignore")
+        try:
+            fresh_args, fresh_kwargs = pytree.tree_map(_distinct, (args, kwargs))
+            record(module, patches, lambda: module(*fresh_args, **fresh_kwargs), recording)
+        except Exception as error:
+            raise ImportingError(
+                f"{type(module).__name__} does not run on its example inputs: {_first_line(error)}"
+            ) from error
+        names = stack.enter_context(applied(module, patches, recording))
+        try:
+            exported = torch.export.export(module, args, kwargs or None, strict=False)
+            program = make_functional(exported.run_decompositions({}))
+        except ImportingError:
+            raise
+        except Exception as error:
+            raise ImportingError(
+                f"torch.export cannot trace {type(module).__name__}: {_first_line(error)}"
+            ) from error
+        notes = _compare(program, args, kwargs, recording.result)
+    return Exported(program, tuple(names), notes)
+
+
+def _compare(
+    program: ExportedProgram, args: tuple[Any, ...], kwargs: dict[str, Any], eager: Any
+) -> tuple[str, ...]:
+    """Say where the exported program does not compute what the module computed."""
+    flat = [value for value in pytree.tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+    found = program.graph_module(*_lifted(program), *flat)
+    expected = [value for value in pytree.tree_leaves(eager) if isinstance(value, Tensor)]
+    notes: list[str] = []
+    for index, (ours, theirs) in enumerate(zip(found, expected, strict=False)):
+        difference = _relative_difference(ours, theirs)
+        if difference > _TOLERANCE:
+            notes.append(
+                f"result {index} of the exported program differs from the module's by "
+                f"{difference:.2g} of its largest magnitude: the module takes another path when it "
+                'is traced; attn_implementation="eager" often makes both paths one'
+            )
+    return tuple(notes)
+
+
+def _lifted(program: ExportedProgram) -> list[Tensor]:
+    """The weights, buffers and constants that the graph takes before the user's inputs."""
+    values: dict[str, Any] = {**program.state_dict, **program.constants}
+    return [
+        values[spec.target]
+        for spec in program.graph_signature.input_specs
+        if spec.target is not None and spec.target in values
+    ]
+
+
+def _relative_difference(ours: Tensor, theirs: Tensor) -> float:
+    if ours.shape != theirs.shape:
+        return float("inf")
+    first, second = ours.to(torch.float64), theirs.to(torch.float64)
+    equal = (first == second) | (first.isnan() & second.isnan())
+    if bool(equal.all()):
+        return 0.0
+    largest = (
+        second[second.isfinite()].abs().max() if second.isfinite().any() else second.new_ones(())
+    )
+    return float(
+        ((first - second).abs()[~equal].max() / largest.clamp_min(1e-30)).nan_to_num(float("inf"))
+    )
+
+
+def _distinct(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else value
+
+
+def _first_line(error: Exception) -> str:
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), type(error).__name__)

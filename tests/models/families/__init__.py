@@ -1,0 +1,8 @@
+"""The families of models that girih is tested on, by kind."""
+
+from __future__ import annotations
+
+from tests.models.families import text, vision_language
+from tests.models.family import Family
+
+FAMILIES: tuple[Family, ...] = (*text.FAMILIES, *vision_language.FAMILIES)
