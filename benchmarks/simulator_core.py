@@ -132,6 +132,7 @@ def vector_instructions() -> list[tuple[str, Instruction]]:
             ),
         ),
         ("add i16", make(Opcode.ADD, a=i16, b=i16, c=i16, immediates=(m, m, 31))),
+        ("multiply i16", make(Opcode.MULTIPLY, a=i16, b=i16, c=i16, immediates=(m, 46))),
         ("gelu", make(Opcode.GELU, a=i16, b=i8, c=per_column, d=table, immediates=(m, 35))),
         ("layer_norm", make(Opcode.LAYER_NORM, a=i16, b=i8, c=per_column, immediates=(5, 30))),
         ("scores", make(Opcode.SCORES, a=accumulator, b=i16, c=row_maximum, immediates=(m, 35))),

@@ -24,6 +24,7 @@ _OPCODES: dict[type[npu.Instruction], Opcode] = {
     npu.ScoresOp: Opcode.SCORES,
     npu.ExponentialOp: Opcode.EXPONENTIAL,
     npu.NormalizeOp: Opcode.NORMALIZE,
+    npu.MultiplyOp: Opcode.MULTIPLY,
 }
 _SPACES = {
     "dram": Space.DRAM,

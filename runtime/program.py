@@ -47,6 +47,7 @@ class Opcode(enum.IntEnum):
     SCORES = 10
     EXPONENTIAL = 11
     NORMALIZE = 12
+    MULTIPLY = 13
 
 
 class Engine(enum.IntEnum):
@@ -120,6 +121,12 @@ class RescaleFlag(enum.IntFlag):
     PER_ROW = 2
 
 
+class LayerNormFlag(enum.IntFlag):
+    """Flags of layer_norm."""
+
+    UNCENTERED = 1
+
+
 class ScoresFlag(enum.IntFlag):
     """Flags of scores."""
 
@@ -139,6 +146,7 @@ FLAGS: Mapping[Opcode, type[enum.IntFlag]] = {
     Opcode.DMA_OUT: TransferFlag,
     Opcode.MATMUL: MatmulFlag,
     Opcode.RESCALE: RescaleFlag,
+    Opcode.LAYER_NORM: LayerNormFlag,
     Opcode.SCORES: ScoresFlag,
     Opcode.EXPONENTIAL: ExponentialFlag,
 }

@@ -41,6 +41,7 @@ class VectorCosts(_Model):
     scores: int = Field(default=1, ge=1, le=1024)
     exponential: int = Field(default=2, ge=1, le=1024)
     normalize: int = Field(default=1, ge=1, le=1024)
+    multiply: int = Field(default=2, ge=1, le=1024)
     root_divide: int = Field(
         default=32,
         ge=0,

@@ -10,6 +10,7 @@ from girih.dialects.mfm.activation import GELU_FRACTION_BITS, GELU_TABLE_ENTRIES
 from girih.dialects.npu.base import Array, Instruction, dtype, flag
 
 SCALAR, PER_ROW = 1, 2
+UNCENTERED = 1
 ACCUMULATE, MASKED, CAUSAL = 1, 2, 4
 
 _ON_CHIP = ("scratchpad", "accumulator")
@@ -77,6 +78,23 @@ class AddOp(Instruction, name="add"):
         return arithmetic.saturate((total + arithmetic.half(shift)) >> shift, dtype(self.target))
 
 
+class MultiplyOp(Instruction, name="multiply"):
+    """integer_multiply: multiplier and shift are immediates 0 and 1."""
+
+    lhs: ext.Operand[Any]
+    rhs: ext.Operand[Any]
+    target: ext.Operand[Any]
+
+    ENGINE = "vector"
+    SPACES = (_SCRATCHPAD, _SCRATCHPAD, _SCRATCHPAD)
+    WRITES = (2,)
+
+    def reference(self, *tiles: Array) -> Array:
+        multiplier, shift = list(self.immediates)[:2]
+        product = tiles[0].astype(np.int32) * tiles[1].astype(np.int32)
+        return arithmetic.rescale(product, multiplier, shift, dtype(self.target))
+
+
 class GeluOp(Instruction, name="gelu"):
     """integer_gelu: index multiplier and shift are immediates 0 and 1."""
 
@@ -105,7 +123,10 @@ class GeluOp(Instruction, name="gelu"):
 
 
 class LayerNormOp(Instruction, name="layer_norm"):
-    """integer_layer_norm per row: epsilon and shift are immediates 0 and 1."""
+    """integer_layer_norm per row: epsilon and shift are immediates 0 and 1.
+
+    With flag 1, integer_rms_norm: parameters (1 x columns) instead of (2 x columns).
+    """
 
     source: ext.Operand[Any]
     target: ext.Operand[Any]
@@ -116,11 +137,16 @@ class LayerNormOp(Instruction, name="layer_norm"):
     WRITES = (1,)
 
     def extent(self, index: int) -> tuple[int, int]:
-        return (2, 4 * self.columns.value) if index == 2 else super().extent(index)
+        if index == 2:
+            return (1 if flag(self, UNCENTERED) else 2), 4 * self.columns.value
+        return super().extent(index)
 
     def reference(self, *tiles: Array) -> Array:
-        x, (gamma, beta) = tiles[0].astype(np.int64), tiles[2].astype(np.int64)
+        x, parameters = tiles[0].astype(np.int64), tiles[2].astype(np.int64)
         epsilon, shift = list(self.immediates)[:2]
+        if flag(self, UNCENTERED):
+            return arithmetic.rms_norm(x, parameters[0], epsilon, shift, dtype(self.target))
+        gamma, beta = parameters
         return arithmetic.layer_norm(x, gamma, beta, epsilon, shift, dtype(self.target))
 
 

@@ -24,7 +24,8 @@ enum Opcode : std::uint8_t {
   kScores = 10,
   kExponential = 11,
   kNormalize = 12,
-  kOpcodeCount = 13,
+  kMultiply = 13,
+  kOpcodeCount = 14,
 };
 
 enum Engine : std::uint8_t {
@@ -47,6 +48,7 @@ inline constexpr std::uint16_t kMatmulAccumulate = 2;   // matmul
 inline constexpr std::uint16_t kOutputStationary = 4;   // matmul
 inline constexpr std::uint16_t kScalar = 1;             // rescale
 inline constexpr std::uint16_t kRowParameters = 2;      // rescale
+inline constexpr std::uint16_t kUncentered = 1;         // layer_norm
 inline constexpr std::uint16_t kScoresAccumulate = 1;   // scores
 inline constexpr std::uint16_t kMasked = 2;             // scores
 inline constexpr std::uint16_t kCausal = 4;             // scores

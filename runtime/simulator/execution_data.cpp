@@ -114,7 +114,8 @@ void Execution::check_overlap(const Step& step) const {
       const Area right{shape.space, shape.element_bytes, region(step, number)};
       if (!overlap(left.region, right.region)) continue;
       const bool elementwise = !shape.writes && step.instruction.engine == kEngineVector &&
-                               (number == 0 || (number == 1 && step.instruction.opcode == kAdd));
+                               (number == 0 || (number == 1 && (step.instruction.opcode == kAdd ||
+                                                step.instruction.opcode == kMultiply)));
       if (elementwise && target_shape.rows == shape.rows && same(left, right)) continue;
       refuse(operand_text(target) + " at address " + hexadecimal(left.region.address) +
              " overlaps " + operand_text(number) + " at address " +
@@ -296,7 +297,11 @@ void Execution::compute_vector(const Step& step) {
     case kGelu:
       kernels_.gelu(task);
       break;
+    case kMultiply:
+      kernels_.multiply_elements(task);
+      break;
     case kLayerNorm:
+      task.uncentered = (instruction.flags & kUncentered) != 0;
       kernels_.layer_norm(task);
       break;
     case kScores:

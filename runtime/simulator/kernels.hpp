@@ -50,6 +50,7 @@ struct VectorTask {
   bool masked;
   bool causal;
   bool per_column;  // rescale: parameters in c
+  bool uncentered;  // layer_norm: no mean and no offsets
   std::int64_t immediates[8];
 };
 
@@ -82,6 +83,7 @@ struct Kernels {
   void (*scores)(const VectorTask& task);
   void (*exponential)(const VectorTask& task);
   void (*normalize)(const VectorTask& task);
+  void (*multiply_elements)(const VectorTask& task);
   // Index of the first column whose multiplier is negative or whose shift is outside 1 .. 62, or
   // `columns`.
   std::uint64_t (*find_bad_scale)(const std::uint8_t* multipliers, const std::uint8_t* shifts,

@@ -56,7 +56,8 @@ std::uint32_t crc32(const std::uint8_t* data, std::size_t bytes) {
 const char* opcode_name(std::uint8_t opcode) {
   static constexpr const char* kNames[kOpcodeCount] = {
       "loop", "end",  "dma_in",     "dma_out", "fill",        "matmul",   "rescale",
-      "add",  "gelu", "layer_norm", "scores",  "exponential", "normalize"};
+      "add",  "gelu", "layer_norm", "scores",  "exponential", "normalize",
+      "multiply"};
   return opcode < kOpcodeCount ? kNames[opcode] : "unknown opcode";
 }
 

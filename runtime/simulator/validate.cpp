@@ -27,6 +27,7 @@ enum class Extent : std::uint8_t {
   kMatrixB,     // depth x columns, or columns x depth when transposed
   kParameters3,  // 3 x columns
   kParameters2,  // 2 x columns
+  kNormParameters,  // 2 x columns, or 1 x columns when uncentered
   kTable,       // 1 x 1024
   kPerRow,      // rows x 1
   kIndex,       // 1 x 1
@@ -86,9 +87,9 @@ constexpr OpcodeRules kRules[kOpcodeCount] = {
      {source(kInScratchpad, kIsI16), target(kInScratchpad, kIsI8 | kIsI16),
       source(kInScratchpad, kIsI32, Extent::kParameters2),
       source(kInScratchpad, kIsI32, Extent::kTable)}},
-    {0,
+    {kUncentered,
      {source(kInScratchpad, kIsI16), target(kInScratchpad, kIsI8 | kIsI16),
-      source(kInScratchpad, kIsI32, Extent::kParameters2), kNothing}},
+      source(kInScratchpad, kIsI32, Extent::kNormParameters), kNothing}},
     {kScoresAccumulate | kMasked | kCausal,
      {source(kInAccumulator, kIsI32), target(kInScratchpad, kIsI16),
       target(kInScratchpad, kIsI16, Extent::kPerRow, kScoresAccumulate),
@@ -100,6 +101,10 @@ constexpr OpcodeRules kRules[kOpcodeCount] = {
     {0,
      {source(kInAccumulator, kIsI32), target(kInScratchpad, kIsI8),
       source(kInScratchpad, kIsI32, Extent::kPerRow), kNothing}},
+    {0,
+     {source(kInScratchpad, kIsI8 | kIsI16),
+      {Presence::kAlways, 0, kInScratchpad, kIsI8 | kIsI16, Extent::kTile, false, 0, true},
+      target(kInScratchpad, kIsI8 | kIsI16), kNothing}},
 };
 
 class Validator {
@@ -222,6 +227,9 @@ class Validator {
         break;
       case Extent::kParameters2:
         rows = 2;
+        break;
+      case Extent::kNormParameters:
+        rows = instruction_.flags & kUncentered ? 1 : 2;
         break;
       case Extent::kTable:
         rows = 1;
@@ -369,6 +377,7 @@ class Validator {
         }
         break;
       case kNormalize:
+      case kMultiply:
         expect(0, 0, kHigh32, "multiplier");
         expect(1, 1, 62, "shift");
         used = 2;

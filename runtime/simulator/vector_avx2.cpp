@@ -19,6 +19,7 @@ const Kernels kAvx2Kernels = {
     scores,
     exponential,
     normalize,
+    multiply_elements,
     find_bad_scale,
     latest,
     stamp,

@@ -24,6 +24,7 @@ const Kernels kAvx512VnniKernels = {
     scores,
     exponential,
     normalize,
+    multiply_elements,
     find_bad_scale,
     latest,
     stamp,

@@ -216,6 +216,23 @@ void add(const VectorTask& task) {
   }
 }
 
+void multiply_elements(const VectorTask& task) {
+  Scale scale;
+  scale.set(task.immediates[0], task.immediates[1], kPiece);
+  for (u64 row = 0; row < task.rows; ++row) {
+    for (u64 column = 0; column < task.columns; column += kPiece) {
+      const u64 count = task.columns - column < kPiece ? task.columns - column : kPiece;
+      i32 left[kPiece];
+      i32 right[kPiece];
+      load(at(task.a, row, column), task.a.bytes, count, left);
+      load(at(task.b, row, column), task.b.bytes, count, right);
+      for (u64 i = 0; i < count; ++i) left[i] *= right[i];  // 2^30 at most
+      scale.apply(left, count, right);
+      store_saturated(right, task.c.bytes, count, at(task.c, row, column));
+    }
+  }
+}
+
 void gelu(const VectorTask& task) {
   i32 table[1024];
   __builtin_memcpy(table, task.d.data, sizeof table);
@@ -264,10 +281,12 @@ void layer_norm(const VectorTask& task) {
   const i64 half = static_cast<i64>(u64{1} << (shift - 1));
   for (u64 row = 0; row < task.rows; ++row) {
     const i16* source = reinterpret_cast<const i16*>(at(task.a, row, 0));
-    i32 sum = 0;  // at most 65536 x 32768: just fits, negative
-    for (u64 i = 0; i < task.columns; ++i) sum += source[i];
-    const i32 mean =
-        static_cast<i32>(floor_divide(32 * static_cast<i64>(sum) + columns, 2 * columns));
+    i32 mean = 0;
+    if (!task.uncentered) {
+      i32 sum = 0;  // at most 65536 x 32768: just fits, negative
+      for (u64 i = 0; i < task.columns; ++i) sum += source[i];
+      mean = static_cast<i32>(floor_divide(32 * static_cast<i64>(sum) + columns, 2 * columns));
+    }
     i64 squares = 0;
     for (u64 i = 0; i < task.columns; ++i) {
       const i32 centred = 16 * static_cast<i32>(source[i]) - mean;
@@ -283,7 +302,11 @@ void layer_norm(const VectorTask& task) {
       i32 offsets[kPiece];
       load(at(task.a, row, column), 2, count, values);
       __builtin_memcpy(gains, at(task.c, 0, column), count * 4);
-      __builtin_memcpy(offsets, at(task.c, 1, column), count * 4);
+      if (task.uncentered) {
+        __builtin_memset(offsets, 0, sizeof offsets);
+      } else {
+        __builtin_memcpy(offsets, at(task.c, 1, column), count * 4);
+      }
       for (u64 i = 0; i < count; ++i) values[i] = 16 * values[i] - mean;
       if (reciprocal <= kHighest32) {  // a product of 32-bit factors: one multiplication
         const i32 factor = static_cast<i32>(reciprocal);

@@ -19,6 +19,7 @@ const Kernels kScalarKernels = {
     scores,
     exponential,
     normalize,
+    multiply_elements,
     find_bad_scale,
     latest,
     stamp,

@@ -278,7 +278,7 @@ def test_damage_is_explained(change: object, message: str) -> None:
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (0, 13, "instruction 0 .opcode 13.: expected an opcode below 13, found 13"),
+        (0, 14, "instruction 0 .opcode 14.: expected an opcode below 14, found 14"),
         (1, 3, "instruction 0 .dma_in.: expected the opcode's own engine, found 3"),
         (28, 1, "instruction 0 .dma_in.: expected zero in the reserved field, found 1"),
         (96 + 36, 9, "instruction 0 .dma_in.: operand a: no such space"),

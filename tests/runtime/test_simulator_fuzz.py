@@ -15,6 +15,7 @@ from girih.runtime.program import (
     INSTRUCTION_BYTES,
     DType,
     ExponentialFlag,
+    LayerNormFlag,
     MatmulFlag,
     Opcode,
     Operand,
@@ -60,6 +61,16 @@ def every_opcode(bench: Any) -> tuple[Program, bytes]:
     test.do(Opcode.ADD, **size, a=wide, b=wide, c=wide, immediates=(1 << 29, 1 << 29, 30))
     test.do(Opcode.GELU, **size, a=wide, b=narrow, c=pairs, d=table, immediates=(1 << 30, 36))
     test.do(Opcode.LAYER_NORM, **size, a=wide, b=narrow, c=pairs, immediates=(3, 20))
+    test.do(
+        Opcode.LAYER_NORM,
+        **size,
+        a=wide,
+        b=narrow,
+        c=pairs,
+        flags=LayerNormFlag.UNCENTERED,
+        immediates=(3, 20),
+    )
+    test.do(Opcode.MULTIPLY, **size, a=wide, b=narrow, c=wide, immediates=(1 << 30, 37))
     test.do(Opcode.LOOP, rows=2)
     test.do(
         Opcode.SCORES,

@@ -393,6 +393,20 @@ MALFORMED = {
         [rescale(immediates=(0, 1, 63))],
         r"immediate 2 \(shift\): expected 1 to 62, found 63",
     ),
+    "multiplier of a product": (
+        [
+            Instruction(
+                Opcode.MULTIPLY,
+                rows=1,
+                columns=1,
+                a=scratchpad(0),
+                b=scratchpad(1),
+                c=scratchpad(2),
+                immediates=(-1, 1),
+            )
+        ],
+        r"immediate 0 \(multiplier\): expected 0 to 2147483647, found -1",
+    ),
     "unused immediate": (
         [rescale(immediates=(0, 1, 1, 9))],
         r"immediate 3 \(no immediate\): expected 0 to 0, found 9",

@@ -12,6 +12,7 @@ from girih.runtime.program import (
     DType,
     Engine,
     Instruction,
+    LayerNormFlag,
     MatmulFlag,
     Opcode,
     Operand,
@@ -212,12 +213,24 @@ def test_vector_costs() -> None:
         c=scratchpad(8192, DType.I32, 40),
         immediates=(1, 1),
     )
-    result = run(fill, add, parameters, norm)
-    # fill 4 x 1; add 4 x 2; fill 2; layer_norm 4 x 4 + ceil(5 x 32 / 16) = 26. Latency 7.
-    assert times(result) == [(0, 4, 11), (4, 12, 19), (12, 14, 21), (14, 40, 47)]
-    assert result.busy_cycles[Engine.VECTOR] == 40
-    assert result.counts.vector_operations == 50 + 100 + 20 + 200 + 160
-    assert result.counts.scratchpad_read_bytes == 2 * 100 + 100 + 80
+    multiply = Instruction(
+        Opcode.MULTIPLY, rows=5, columns=10, a=place, b=place, c=place, immediates=(1, 1)
+    )
+    rms_norm = replace(norm, flags=LayerNormFlag.UNCENTERED)
+    result = run(fill, add, parameters, norm, multiply, rms_norm)
+    # fill 4 x 1; add 4 x 2; fill 2; layer_norm 4 x 4 + ceil(5 x 32 / 16) = 26; multiply 4 x 2;
+    # layer_norm again. Latency 7.
+    assert times(result) == [
+        (0, 4, 11),
+        (4, 12, 19),
+        (12, 14, 21),
+        (14, 40, 47),
+        (40, 48, 55),
+        (48, 74, 81),
+    ]
+    assert result.busy_cycles[Engine.VECTOR] == 74
+    assert result.counts.vector_operations == 50 + 100 + 20 + 2 * (200 + 160) + 100
+    assert result.counts.scratchpad_read_bytes == 4 * 100 + 2 * 100 + 80 + 40
 
 
 def test_costs_can_be_overridden() -> None:
