@@ -49,7 +49,8 @@ class ExportWarning(UserWarning):
     """The exported program does not compute what the module computes."""
 
 
-Calibration = Sequence[Sequence[Any]] | Mapping[str, Sequence[Sequence[Any]]]
+Example = Sequence[Any] | Mapping[str, Any]
+Calibration = Sequence[Example] | Mapping[str, Sequence[Example]]
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,9 @@ class Entry:
     """An entry point with states: tensors that stay on the device from call to call.
 
     `inputs` are tensors by position, or by name as keyword arguments, where what is not a tensor
-    is part of the program. `reads` maps argument positions, and `writes` result positions, to state names. Entries that
-    mention the same name share the tensor. ``(module, inputs)`` is an entry without states.
+    is part of the program. `reads` maps argument positions, and `writes` result positions, to
+    state names. Entries that mention the same name share the tensor. ``(module, inputs)`` is an
+    entry without states.
     """
 
     module: Module
@@ -211,7 +213,9 @@ def _examples(
     return examples
 
 
-def _example(name: str, entry: Entry, values: Sequence[Any]) -> list[NDArray[Any]]:
+def _example(
+    name: str, entry: Entry, values: Sequence[Any] | Mapping[str, Any]
+) -> list[NDArray[Any]]:
     if isinstance(values, Tensor | np.ndarray):
         values = (values,)
     elif isinstance(values, Mapping) and isinstance(entry.inputs, Mapping):

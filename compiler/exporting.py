@@ -1,4 +1,4 @@
-"""From a PyTorch module to a functional `ExportedProgram` that computes what the module computes."""
+"""From a PyTorch module to a functional `ExportedProgram` that computes the same."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def export(
     `ImportingError` naming the cause and the user's line when torch cannot export it.
     """
     if isinstance(module, ExportedProgram):
-        return Exported(make_functional(module.run_decompositions({})))
+        return Exported(make_functional(module))
     # torch.export makes one input of two arguments that are the same tensor; callers often pass
     # the same zeros for many caches.
     if isinstance(inputs, Mapping):
@@ -76,7 +76,7 @@ def export(
         names = stack.enter_context(applied(module, patches, recording))
         try:
             exported = torch.export.export(module, args, kwargs or None, strict=False)
-            program = make_functional(exported.run_decompositions({}))
+            program = make_functional(exported)
         except ImportingError:
             raise
         except Exception as error:

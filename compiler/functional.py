@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import fx
-from torch.export import ExportedProgram
+from torch.export import ExportedProgram, default_decompositions
 from torch.export.graph_signature import (
     ConstantArgument,
     OutputKind,
@@ -25,13 +26,40 @@ _ASSERTS = (
 )
 
 
-def make_functional(program: ExportedProgram) -> ExportedProgram:
-    """Drop asserts and what only they read; turn mutated inputs into results, after the user's own.
+_WHOLE = frozenset(
+    """
+    linear matmul conv1d conv2d conv3d conv_transpose1d conv_transpose2d layer_norm rms_norm
+    group_norm batch_norm gelu silu elu leaky_relu hardswish scaled_dot_product_attention embedding
+    softmax log_softmax index_copy adaptive_avg_pool1d adaptive_avg_pool2d avg_pool1d max_pool1d
+    max_pool2d upsample_nearest1d upsample_nearest2d upsample_linear1d upsample_bilinear2d
+    upsample_bicubic2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa _upsample_nearest_exact2d
+    pad arange eye masked_fill masked_scatter stack split split_with_sizes unbind chunk where zeros
+    ones full zeros_like ones_like full_like new_zeros new_ones new_full tril triu floor_divide rsub
+    repeat roll flip expand_as reshape flatten narrow select_scatter slice_scatter clamp_min
+    clamp_max square t mean var std sum logsumexp addmm dropout _unsafe_view to type_as
+    contiguous movedim squeeze unsqueeze transpose permute
+    """.split()
+)
+"""Operations that stay whole: those that have, or are close to, a form in `mfm`."""
 
-    The program has passed `run_decompositions({})`, so that mutation is only in its signature.
-    Results that are not tensors (None, numbers) are dropped. The program is changed in place.
+
+def decompositions() -> dict[torch._ops.OperatorBase, Callable[..., Any]]:
+    """Torch's own definitions of the operations in the tail, by simpler ones."""
+    table = default_decompositions()
+    return {
+        op: how
+        for op, how in table.items()
+        if str(op).removeprefix("aten.").partition(".")[0] not in _WHOLE
+    }
+
+
+def make_functional(program: ExportedProgram) -> ExportedProgram:
+    """Decompose the tail, drop asserts, turn mutated inputs into results after the user's own.
+
+    Decomposing makes mutation visible in the signature alone. Results that are not tensors (None, numbers) are dropped.
     Raises `ImportingError` where a buffer is mutated or a shape depends on data.
     """
+    program = program.run_decompositions(decompositions())
     _order_results(program)
     _erase_dead(program.graph)
     _refuse_dynamic(program.graph)
@@ -42,7 +70,8 @@ def make_functional(program: ExportedProgram) -> ExportedProgram:
 def _order_results(program: ExportedProgram) -> None:
     specs = program.graph_signature.output_specs
     output = program.graph.output_node()
-    pairs = list(zip(specs, output.args[0], strict=True))  # type: ignore[arg-type]
+    values: Any = output.args[0]
+    pairs = list(zip(specs, values, strict=True))
     own: list[tuple[OutputSpec, Any]] = []
     mutated: list[tuple[OutputSpec, Any]] = []
     for spec, value in pairs:

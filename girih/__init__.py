@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from girih.compiler.artifact import load
-    from girih.compiler.compilation import Entry, compile
+    from girih.compiler.compilation import Entry, ExportWarning, compile
+    from girih.compiler.generator import Generator, compile_generator
     from girih.compiler.program import CompiledProgram as Program
     from girih.compiler.program import EntryPoint
     from girih.compiler.recipe import Recipe
@@ -33,6 +34,8 @@ __all__ = [
     "CompilationError",
     "Entry",
     "EntryPoint",
+    "ExportWarning",
+    "Generator",
     "GirihError",
     "ImportingError",
     "InputError",
@@ -46,6 +49,7 @@ __all__ = [
     "TargetError",
     "__version__",
     "compile",
+    "compile_generator",
     "load",
 ]
 
@@ -58,6 +62,8 @@ _HOMES = {
     "CompilationError": "girih.runtime.errors",
     "Entry": "girih.compiler.compilation",
     "EntryPoint": "girih.compiler.program",
+    "ExportWarning": "girih.compiler.compilation",
+    "Generator": "girih.compiler.generator",
     "GirihError": "girih.runtime.errors",
     "ImportingError": "girih.runtime.errors",
     "InputError": "girih.runtime.errors",
@@ -70,6 +76,7 @@ _HOMES = {
     "Target": "girih.runtime.target",
     "TargetError": "girih.runtime.errors",
     "compile": "girih.compiler.compilation",
+    "compile_generator": "girih.compiler.generator",
     "load": "girih.compiler.artifact",
 }
 

@@ -19,7 +19,8 @@ class FunctionalLayer(StaticLayer):
 
     def __init__(self, keys: Tensor, values: Tensor, position: Tensor) -> None:
         super().__init__(max_cache_len=keys.shape[2])
-        self.keys, self.values = keys, values
+        self.rows = keys, values
+        self.keys, self.values = self.rows
         self.position = position
         self.is_initialized = True
 
@@ -27,9 +28,11 @@ class FunctionalLayer(StaticLayer):
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         """Put new rows at the position; return all of them."""
-        self.keys = self.keys.index_copy(2, self.position, key_states)
-        self.values = self.values.index_copy(2, self.position, value_states)
-        return self.keys, self.values
+        keys, values = self.rows
+        self.keys = keys.index_copy(2, self.position, key_states)
+        self.values = values.index_copy(2, self.position, value_states)
+        self.rows = self.keys, self.values
+        return self.rows
 
     def get_seq_length(self) -> Any:
         """Number of rows before the position, a tensor."""

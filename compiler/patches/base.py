@@ -8,7 +8,7 @@ image, comes from one eager run on the example inputs.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -100,15 +100,15 @@ def record(
             }
             calls = recording.calls[id(each)] = {name: [] for name in methods}
             for name in methods:
-                listener = _listener(getattr(each, name), calls[name])
-                stack.enter_context(replaced(Replacement(each, name, listener)))
+                heard = listener(getattr(each, name), calls[name])
+                stack.enter_context(replaced(Replacement(each, name, heard)))
         recording.result = run()
 
 
 @contextmanager
 def applied(
     module: nn.Module, patches: Sequence[Patch], recording: Recording
-) -> Iterator[list[str]]:
+) -> Generator[list[str]]:
     """Hold the stand-ins in place; yield the names of the patches that found something to do."""
     names: list[str] = []
     with ExitStack() as stack:
@@ -123,7 +123,7 @@ def applied(
 
 
 @contextmanager
-def replaced(replacement: Replacement) -> Iterator[None]:
+def replaced(replacement: Replacement) -> Generator[None]:
     """Set an attribute; afterwards restore it, or remove it where only the class has it."""
     owner, name = replacement.owner, replacement.name
     own = name in vars(owner)
@@ -138,7 +138,8 @@ def replaced(replacement: Replacement) -> Iterator[None]:
             delattr(owner, name)
 
 
-def _listener(method: Callable[..., Any], calls: list[Call]) -> Callable[..., Any]:
+def listener(method: Callable[..., Any], calls: list[Call]) -> Callable[..., Any]:
+    """The method, noting each call and its result."""
     signature = inspect.signature(method)
 
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -48,7 +48,7 @@ class Call(nn.Module):
 
 
 class Decode(nn.Module):
-    """One step: token (1, 1), position (1,), then keys and values; gives logits and the new rows."""
+    """One step: token (1, 1), position (1,), keys and values -> logits, the new rows."""
 
     def __init__(self, model: nn.Module, layers: int, **fixed: Any) -> None:
         super().__init__()

@@ -1,0 +1,1 @@
+"""How models that generate text become entry points, one kind of model a file."""
