@@ -20,7 +20,7 @@ from girih.compiler.generation.features import (
     observe,
     returning,
 )
-from girih.compiler.models.static_cache import rows_of, self_cache
+from girih.compiler.models.static_cache import empty_rows, rows_of, self_cache
 from girih.compiler.patches.base import Replacement, replaced
 from girih.runtime.errors import CompilationError
 from girih.runtime.prompting import PromptPlan
@@ -105,10 +105,7 @@ class DecoderOnly:
                 reads={first + index: f"feature{index}" for index in range(len(results))},
                 writes={1 + index: f"cache{index}" for index in range(len(rows))},
             )
-        caches = [
-            torch.zeros(*row.shape[:2], plan.cache_length, row.shape[3], dtype=row.dtype)
-            for row in rows
-        ]
+        caches = empty_rows(rows, plan.cache_length)
         shape = (3, 1, 1) if plan.three_axes else (1, 1)
         entries["decode"] = Entry(
             _Decode(self.model),
@@ -199,7 +196,7 @@ class _Prefill(nn.Module):
                 **extra,
             )
         spare = self.cache_length - length
-        rows = [nn.functional.pad(row, (0, 0, 0, spare)) for row in rows_of(cache)]
+        rows = [nn.functional.pad(row, (0, 0, 0, 0, 0, spare)) for row in rows_of(cache)]
         return output.logits, *rows
 
 

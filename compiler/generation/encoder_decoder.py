@@ -14,7 +14,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from girih.compiler.compilation import Entry
 from girih.compiler.generation.decoder_only import CALIBRATION_TOKENS
 from girih.compiler.generation.features import end_tokens
-from girih.compiler.models.static_cache import cross_cache, rows_of, self_cache
+from girih.compiler.models.static_cache import cross_cache, empty_rows, rows_of, self_cache
 from girih.runtime.prompting import PromptPlan
 
 
@@ -57,10 +57,7 @@ class EncoderDecoder:
 
     def _entries(self, encoder: Mapping[str, Tensor], hidden: Tensor) -> dict[str, Entry]:
         plan, width = self.plan, len(self.own)
-        caches = [
-            torch.zeros(*row.shape[:2], plan.cache_length, row.shape[3], dtype=row.dtype)
-            for row in self.own
-        ]
+        caches = empty_rows(self.own, plan.cache_length)
         entries = {
             "tower": Entry(
                 _Encode(self.model, tuple(encoder)), tuple(encoder.values()), writes={0: "encoded"}
@@ -150,7 +147,7 @@ class _CrossPrefill(nn.Module):
         )
         spare = self.cache_length - tokens.shape[1]
         own = rows_of(cache.self_attention_cache)
-        rows = [nn.functional.pad(row, (0, 0, 0, spare)) for row in own]
+        rows = [nn.functional.pad(row, (0, 0, 0, 0, 0, spare)) for row in own]
         logits = output.logits.index_select(1, last)
         return logits, *rows, *rows_of(cache.cross_attention_cache)
 
@@ -173,7 +170,7 @@ class _CrossDecode(nn.Module):
         cache = cross_cache(own, rows[self.width :])
         # The decoder reads the encoder's output through the cache; only its length is looked at.
         keys = rows[self.width]
-        encoded = keys.new_zeros(1, keys.shape[2], self.model.config.hidden_size)  # type: ignore[union-attr]
+        encoded = keys.new_zeros(1, keys.shape[1], self.model.config.hidden_size)  # type: ignore[union-attr]
         output = self.model(
             decoder_input_ids=token,
             encoder_outputs=BaseModelOutput(last_hidden_state=encoded),  # type: ignore[arg-type]

@@ -73,10 +73,10 @@ def decode_cell(model: nn.Module, prompt: Mapping[str, Any], **fixed: Any) -> Ce
     with torch.no_grad():
         cache = model(**prompt, use_cache=True).past_key_values
     filled = rows_of(cache)
-    length = filled[0].shape[2]
+    length = filled[0].shape[1]
     rows = empty_rows(filled, CACHE_LENGTH)
     for empty, old in zip(rows, filled, strict=True):
-        empty[:, :, :length] = old
+        empty[:, :length] = old
     inputs = (torch.tensor([[3]]), torch.tensor([length]), *rows)
     return Cell(Decode(model, len(rows) // 2, **fixed), inputs)
 
