@@ -12,6 +12,7 @@ from girih.dialects import mfm
 from girih.dialects.mfm.base import element, shape
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import FALLBACK, erase_unused
+from girih.passes.tiling.movement import moves_rows
 
 NPU = "mfm.npu"
 HOST = "mfm.host"
@@ -27,9 +28,15 @@ _ON_ACCELERATOR = (
     mfm.IntegerGeluOp,
     mfm.IntegerLayerNormOp,
     mfm.IntegerLinearOp,
+    mfm.IntegerMatmulOp,
+    mfm.IntegerMultiplyOp,
+    mfm.IntegerRmsNormOp,
     mfm.RescaleOp,
     mfm.ReshapeOp,
+    mfm.SliceOp,
+    mfm.TransposeOp,
 )
+_MOVEMENT = (mfm.ReshapeOp, mfm.SliceOp, mfm.TransposeOp)
 _LIST = "torch.prim.ListConstruct"
 _INTEGERS = ("i8", "i16", "i32")
 
@@ -64,21 +71,19 @@ def host_reason(op: ir.OpView) -> str | None:
         return op.operation.attributes[FALLBACK].value
     if isinstance(op, mfm.QuantizeOp | mfm.DequantizeOp):
         return "a seam between float and integer"
-    if isinstance(op, mfm.IntegerAddOp) and not all(
+    if isinstance(op, mfm.IntegerAddOp | mfm.IntegerMultiplyOp) and not all(
         _repeats_rows(shape(value), shape(op.result)) for value in (op.lhs, op.rhs)
     ):
         return "the vector engine repeats whole rows, not parts of them"
     if _has_partial_mask(op):
         return "an attention mask must have a column for every key"
     kind = element(op.results[0]) if len(op.results) == 1 and _is_tensor(op.results[0]) else ""
-    if isinstance(op, mfm.TransposeOp):
-        return "a transposition is not a block transfer"
     if kind.startswith("f"):
         return "computes in float"
+    if isinstance(op, mfm.SliceOp | mfm.TransposeOp) and not moves_rows(op):
+        return "takes rows apart, which is not a block transfer"
     if isinstance(op, _ON_ACCELERATOR) and kind in _INTEGERS:
         return None
-    if isinstance(op, mfm.SliceOp) and kind in _INTEGERS:
-        return "a slice is not a block transfer yet"
     if isinstance(op, mfm.Operation):
         return f"works on {kind}, which the accelerator does not compute with"
     return f"{op.operation.name} has no mfm form"
@@ -109,8 +114,8 @@ def _partition(function: func.FuncOp, module: ir.Module) -> None:
         if _is_constant(op) or isinstance(op, func.ReturnOp):
             continue
         reason = host_reason(op)
-        if reason is None and _is_idle_reshape(op, depths):
-            reason = "reshapes what the host reads"
+        if reason is None and _is_idle_movement(op, depths):
+            reason = "only moves what the host reads"
         if reason is not None:
             op.operation.attributes[REASON] = ir.StringAttr.get(reason)
         # Even depths run on the host, odd ones on the accelerator; an operation runs as early as
@@ -182,9 +187,9 @@ def _outline(
         op.operation.erase()
 
 
-def _is_idle_reshape(op: ir.OpView, depths: dict[ir.Value, int]) -> bool:
-    """Whether a reshape would make an accelerator segment that has nothing to do."""
-    if not isinstance(op, mfm.ReshapeOp) or depths.get(op.x, 0) % 2:
+def _is_idle_movement(op: ir.OpView, depths: dict[ir.Value, int]) -> bool:
+    """Whether movement would make an accelerator segment that computes nothing."""
+    if not isinstance(op, _MOVEMENT) or depths.get(op.x, 0) % 2:
         return False
     return any(host_reason(use.owner.operation.opview) for use in op.result.uses)
 

@@ -14,9 +14,9 @@ from girih.dialects.mfm.base import numpy_dtype, shape
 from girih.passes.base import Compilation
 from girih.passes.partition import NPU
 from girih.passes.quantization.plan import state_of
-from girih.passes.tiling import lookup, rows
+from girih.passes.tiling import lookup, movement, rows
 from girih.passes.tiling.attention import AttentionTiler
-from girih.passes.tiling.emitter import Emitter
+from girih.passes.tiling.emitter import Buffer, Emitter
 from girih.passes.tiling.layer import LayerTiler, root
 from girih.passes.tiling.product import ProductTiler
 from girih.runtime.errors import CompilationError
@@ -31,9 +31,9 @@ class Tile:
     -->
     "npu.program"() {sym_name = "f.npu1"} { npu.loop { dma_in, matmul, rescale, dma_out } }
     ```
-    A product takes the gelu and the addition that follow it along, so that what lies between
-    never leaves the chip (`fuse` turns that off). Needs a target; refuses one that cannot hold the
-    smallest tile of some layer before emitting anything for it.
+    A product takes the gelu and the addition or multiplication that follow it along, so that what
+    lies between never leaves the chip (`fuse` turns that off). Needs a target; refuses one that
+    cannot hold the smallest tile of some layer before emitting anything for it.
     """
 
     name: ClassVar[str] = "tile"
@@ -56,6 +56,7 @@ class _Segment:
         assert compilation.target is not None
         self.emitter = Emitter()
         self.layers: list[ir.Attribute] = []
+        self.copies: list[tuple[ir.Value, Buffer]] = []
         # The op classes take an empty array for a missing one; the real rows come at the end.
         unknown = ir.ArrayAttr.get([ir.UnitAttr.get()])
         self.program = npu.ProgramOp(sym_name=function.name, layers=unknown, loc=function.location)
@@ -78,6 +79,9 @@ class _Segment:
             with self.code, op.location:
                 self._begin_layer(op)
                 fused.update(self._emit_layer(op))
+        for value, place in self.copies:
+            with self.code, self.function.location:
+                self._emit_copy(value, place)
         self.marker.erase()
         self.program.operation.attributes["layers"] = ir.ArrayAttr.get(self.layers)
 
@@ -101,15 +105,28 @@ class _Segment:
             ):
                 self.tiler.alias(value, updated.cache)
                 continue
-            if self.tiler.is_placed(value):
-                raise CompilationError(
-                    f"result {index} of {self.function.name.value} is also an argument or another "
-                    "result; return it once"
-                )
-            if state is None:
-                self.tiler.declare(value, f"result{index}", "result", index)
+            if state is not None and self._is_state_argument(source, state):
+                continue
+            name, role = (f"result{index}", "result") if state is None else (state, "state")
+            # What was the state is read until the end, so what it becomes must wait elsewhere.
+            if self.tiler.is_placed(value) or self._has_state_argument(state):
+                place = self.tiler.declare_apart(value, name, role, index)
+                self.copies.append((value, place))
             else:
-                self.tiler.declare(value, state, "state", index)
+                self.tiler.declare(value, name, role, index)
+
+    def _has_state_argument(self, state: str | None) -> bool:
+        return state is not None and any(
+            self._is_state_argument(argument, state)
+            for argument in self.function.entry_block.arguments
+        )
+
+    def _emit_copy(self, value: ir.Value, place: Buffer) -> None:
+        """A result that is an argument, a weight, another result or a state's next value."""
+        self.emitter.layer = len(self.layers)
+        self.tiler.location = f"a result of {self.function.name.value}"
+        movement.whole(self.tiler, value, place)
+        self.layers.append(_describe_layer("result", "copy", 0, 2 * _bytes(value)))
 
     def _is_state_argument(self, value: ir.Value, state: str) -> bool:
         return any(
@@ -131,16 +148,22 @@ class _Segment:
                 gelu, add = _epilogue(op) if self.fuse else (None, None)
                 group += [follower for follower in (gelu, add) if follower is not None]
                 ProductTiler(tiler, op, gelu, add).emit()
+            case mfm.IntegerMatmulOp():
+                ProductTiler(tiler, op).emit()
             case mfm.IntegerAttentionOp():
                 AttentionTiler(tiler, op).emit()
-            case mfm.IntegerLayerNormOp():
-                rows.layer_norm(tiler, op)
+            case mfm.IntegerLayerNormOp() | mfm.IntegerRmsNormOp():
+                rows.norm(tiler, op)
             case mfm.IntegerGeluOp():
                 rows.gelu(tiler, op)
-            case mfm.IntegerAddOp():
-                rows.add(tiler, op)
+            case mfm.IntegerAddOp() | mfm.IntegerMultiplyOp():
+                rows.elementwise(tiler, op)
             case mfm.RescaleOp():
                 rows.rescale(tiler, op)
+            case mfm.SliceOp():
+                movement.slice_(tiler, op)
+            case mfm.TransposeOp():
+                movement.transpose(tiler, op)
             case mfm.IntegerEmbeddingOp():
                 lookup.integer_embedding(tiler, op)
             case mfm.EmbeddingOp():
@@ -168,14 +191,15 @@ def _single_user(value: ir.Value) -> ir.OpView | None:
 
 def _epilogue(
     op: ir.OpView,
-) -> tuple[mfm.IntegerGeluOp | None, mfm.IntegerAddOp | None]:
-    """The gelu and the addition that read a product's result and nothing else does."""
+) -> tuple[mfm.IntegerGeluOp | None, mfm.IntegerAddOp | mfm.IntegerMultiplyOp | None]:
+    """The gelu and the addition or multiplication that alone read a product's result."""
     result, gelu, add = op.results[0], None, None
     user = _single_user(result)
     if isinstance(user, mfm.IntegerGeluOp):
         gelu, result = user, user.result
         user = _single_user(result)
-    if isinstance(user, mfm.IntegerAddOp) and shape(user.lhs) == shape(user.rhs):
+    joins = isinstance(user, mfm.IntegerAddOp | mfm.IntegerMultiplyOp)
+    if joins and shape(user.lhs) == shape(user.rhs):
         other = root(user.rhs if user.lhs == result else user.lhs)
         # The other side must exist before the product begins.
         if root(user.lhs) != root(user.rhs) and _defined_before(other, op):
@@ -197,6 +221,8 @@ def _bytes(value: ir.Value) -> int:
 def _macs(op: ir.OpView) -> int:
     if isinstance(op, mfm.IntegerLinearOp | mfm.IntegerConv1dOp):
         return int(np.prod(shape(op.result), dtype=np.int64)) * shape(op.weight)[1]
+    if isinstance(op, mfm.IntegerMatmulOp):
+        return int(np.prod(shape(op.result), dtype=np.int64)) * shape(op.lhs)[-1]
     if isinstance(op, mfm.IntegerAttentionOp):
         batch, queries, heads, depth = shape(op.query)
         return batch * heads * queries * shape(op.key)[1] * (depth + shape(op.value)[3])
@@ -228,11 +254,15 @@ def _describe(group: list[ir.OpView]) -> ir.DictAttr:
     location = group[0].location
     name = location.name_str if isinstance(location, ir.NameLoc) else group[0].operation.name
     operation = " + ".join(m.operation.name.removeprefix("mfm.") for m in group)
+    return _describe_layer(name, operation, sum(_macs(member) for member in group), moved)
+
+
+def _describe_layer(name: str, operation: str, macs: int, moved: int) -> ir.DictAttr:
     i64 = ir.IntegerType.get_signless(64)
     fields: dict[str, Any] = {
         "name": ir.StringAttr.get(name),
         "operation": ir.StringAttr.get(operation),
-        "macs": ir.IntegerAttr.get(i64, sum(_macs(member) for member in group)),
+        "macs": ir.IntegerAttr.get(i64, macs),
         "compulsory_bytes": ir.IntegerAttr.get(i64, moved),
     }
     return ir.DictAttr.get(fields)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from torch_mlir import ir
+
 from girih.dialects import mfm, npu
 from girih.dialects.mfm.base import shape
 from girih.dialects.npu.matrix import ACCUMULATE as ADD_TO
@@ -24,13 +26,14 @@ from girih.runtime.target import Target
 
 @dataclass(frozen=True)
 class Attention:
-    """Sizes of one head's attention."""
+    """Sizes of the attention of one key/value head, which `group` query heads share."""
 
     queries: int
     keys: int
     depth: int
     value_depth: int
     masked: bool
+    group: int = 1
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,11 @@ def attention_bytes(what: Attention, tiles: AttentionTiles) -> tuple[int, int]:
 
 
 def attention_cycles(what: Attention, tiles: AttentionTiles, target: Target) -> tuple[float, int]:
-    """(estimated cycles, DRAM bytes) of one head under a choice of tiles."""
+    """(estimated cycles, DRAM bytes) of one key/value head under a choice of tiles."""
     blocks = math.ceil(what.keys / tiles.keys)
     passes = 1 if tiles.one_pass else 2
-    query_tiles = math.ceil(what.queries / tiles.queries)
+    # Tiles of all query heads that share the keys.
+    query_tiles = math.ceil(what.queries / tiles.queries) * what.group
     score = matmul_cycles(target, tiles.queries, tiles.keys, what.depth, "weight")
     mix = matmul_cycles(target, tiles.queries, what.value_depth, tiles.keys, "weight")
     matrix = query_tiles * blocks * (score * passes + mix)
@@ -86,7 +90,7 @@ def attention_cycles(what: Attention, tiles: AttentionTiles, target: Target) -> 
     kept = 1 if tiles.resident else query_tiles
     keys = what.keys * what.depth * (passes if not tiles.resident else 1)
     moved = kept * (keys + what.keys * what.value_depth)
-    moved += what.queries * (what.depth + what.value_depth)
+    moved += what.group * what.queries * (what.depth + what.value_depth)
     if what.masked:
         moved += passes * query_tiles * tiles.queries * what.keys
     transfers = kept * blocks * (1 + passes) + 2 * query_tiles
@@ -122,6 +126,15 @@ def choose_attention(what: Attention, target: Target) -> AttentionTiles | None:
     return chosen
 
 
+@dataclass(frozen=True)
+class _Head:
+    """A query head, and the key/value head that it reads."""
+
+    batch: int
+    own: Tile
+    shared: Tile
+
+
 @dataclass
 class _Buffers:
     """On-chip buffers; keys and values have one slot per block, or two that take turns."""
@@ -140,32 +153,46 @@ class _Buffers:
 
 
 class AttentionTiler:
-    """Emits one attention, head by head."""
+    """Emits one attention, key/value head by key/value head, with the query heads that share it.
+
+    Where there is one query (decoding), those heads' queries are the rows of one product: each key
+    moves past the array once. Elsewhere they follow each other past keys that stay on chip, if
+    they fit.
+    """
 
     def __init__(self, tiler: LayerTiler, op: mfm.IntegerAttentionOp) -> None:
         self.tiler, self.emitter, self.op = tiler, tiler.emitter, op
         self.batch, self.queries, self.heads, self.depth = shape(op.query)
-        self.keys, self.value_depth = shape(op.key)[1], shape(op.value)[3]
+        self.keys, self.shared = shape(op.key)[1:3]
+        self.value_depth = shape(op.value)[3]
+        # A causal tile is told where it stands by constants, so its loops are unrolled. One query
+        # is the last of its sequence, and sees all of it.
+        self.causal = bool(op.causal.value) and self.queries > 1
+        self.group = self.heads // self.shared
+        self.folded = self.queries == 1 and self.group > 1
+        # Rows of the queries from one query to the next, and from one head to the next.
+        self.query_step, self.head_step = self.heads, 1
+        if self.folded:
+            self.query_step, self.head_step = 1, self.group
+            self.queries, self.group = self.group, 1
         self.what = Attention(
-            self.queries, self.keys, self.depth, self.value_depth, op.mask is not None
+            self.queries, self.keys, self.depth, self.value_depth, op.mask is not None, self.group
         )
         tiles = choose_attention(self.what, tiler.target)
         if tiles is None:
             tiler.too_small(*attention_bytes(self.what, AttentionTiles(1, 1, False, False)))
         self.tiles: AttentionTiles = tiles
         self.blocks = math.ceil(self.keys / tiles.keys)
-        # A causal tile is told where it stands by constants, so its loops are unrolled.
-        self.causal = bool(op.causal.value)
 
     def emit(self) -> None:
         """Emit all batches and heads."""
         buffers = self._allocate()
         for batch in range(self.batch):
 
-            def head(item: Tile, batch: int = batch) -> None:
-                self._emit_head(batch, item, buffers)
+            def shared(head: Tile, batch: int = batch) -> None:
+                self._emit_shared(batch, head, buffers)
 
-            self.emitter.tiles(self.heads, 1, head, unrolled=self._mask_has_heads)
+            self.emitter.tiles(self.shared, 1, shared, unrolled=self._mask_has_heads)
 
     @property
     def _mask_has_heads(self) -> bool:
@@ -189,19 +216,25 @@ class AttentionTiler:
             mask=emitter.scratchpad("i8", rows, keys, 2) if self.op.mask is not None else None,
         )
 
-    def _emit_head(self, batch: int, head: Tile, buffers: _Buffers) -> None:
+    def _emit_shared(self, batch: int, shared: Tile, buffers: _Buffers) -> None:
         if self.tiles.resident:
             self._each_block(
-                lambda block: self._load_key(batch, head, block, block.number, buffers)
+                lambda block: self._load_key(batch, shared, block, block.number, buffers)
             )
             self._each_block(
-                lambda block: self._load_value(batch, head, block, block.number, buffers)
+                lambda block: self._load_value(batch, shared, block, block.number, buffers)
             )
 
-        def query_tile(query: Tile) -> None:
-            self._emit_queries(batch, head, query, buffers)
+        def member(item: Tile) -> None:
+            number = shared.number * self.group + item.number
+            head = _Head(batch, Tile(number, 1, number), shared)
 
-        self.emitter.tiles(self.queries, self.tiles.queries, query_tile, unrolled=self.causal)
+            def query_tile(query: Tile) -> None:
+                self._emit_queries(head, query, buffers)
+
+            self.emitter.tiles(self.queries, self.tiles.queries, query_tile, unrolled=self.causal)
+
+        self.emitter.tiles(self.group, 1, member, unrolled=self._mask_has_heads)
 
     def _each_block(self, body: Callable[[Tile], None]) -> None:
         # The first block overwrites running maxima and sums, the others add to them; the rest are
@@ -211,7 +244,7 @@ class AttentionTiler:
     def _load_key(
         self, batch: int, head: Tile, block: Tile, slot: Affine, buffers: _Buffers
     ) -> None:
-        width = self.heads * self.depth
+        width = self.shared * self.depth
         origin = (block.start + batch * self.keys) * width + head.start * self.depth
         target = buffers.key.at(slot=slot)
         source = self.tiler.dram(self.op.key).at(origin, width)
@@ -220,27 +253,25 @@ class AttentionTiler:
     def _load_value(
         self, batch: int, head: Tile, block: Tile, slot: Affine, buffers: _Buffers
     ) -> None:
-        width = self.heads * self.value_depth
+        width = self.shared * self.value_depth
         origin = (block.start + batch * self.keys) * width + head.start * self.value_depth
         target = buffers.value.at(slot=slot)
         source = self.tiler.dram(self.op.value).at(origin, width)
         self.emitter.load(source, target, block.size, self.value_depth)
 
-    def _emit_queries(self, batch: int, head: Tile, query: Tile, buffers: _Buffers) -> None:
+    def _emit_queries(self, head: _Head, query: Tile, buffers: _Buffers) -> None:
         emitter, op = self.emitter, self.op
         query_tiles = math.ceil(self.queries / self.tiles.queries)
-        order = head.number * query_tiles + query.number
-        width = self.heads * self.depth
-        origin = (query.start + batch * self.queries) * width + head.start * self.depth
+        order = head.own.number * query_tiles + query.number
         target = buffers.query.at(slot=order)
-        source = self.tiler.dram(op.query).at(origin, width)
+        source = self._place(op.query, head, query, self.depth)
         emitter.load(source, target, query.size, self.depth)
 
         def score(block: Tile) -> None:
-            self._score(batch, head, query, block, order, buffers)
+            self._score(head, query, block, order, buffers)
 
         def weigh(block: Tile) -> None:
-            self._weigh(batch, head, query, block, order, buffers)
+            self._weigh(head, query, block, order, buffers)
 
         self._each_block(score)
         if self.tiles.one_pass:
@@ -248,8 +279,8 @@ class AttentionTiler:
         else:
 
             def again(block: Tile) -> None:
-                self._score(batch, head, query, block, order, buffers, second=True)
-                self._weigh(batch, head, query, block, order, buffers)
+                self._score(head, query, block, order, buffers, second=True)
+                self._weigh(head, query, block, order, buffers)
 
             self._each_block(again)
         output = buffers.output.at(slot=order)
@@ -260,16 +291,18 @@ class AttentionTiler:
             self.value_depth,
             immediates=(op.output_multiplier.value, op.output_shift.value),
         )
-        width = self.heads * self.value_depth
-        origin = (query.start + batch * self.queries) * width + head.start * self.value_depth
-        emitter.store(
-            output, self.tiler.dram(op.result).at(origin, width), query.size, self.value_depth
-        )
+        place = self._place(op.result, head, query, self.value_depth)
+        emitter.store(output, place, query.size, self.value_depth)
+
+    def _place(self, value: ir.Value, head: _Head, query: Tile, depth: int) -> View:
+        """Where the rows of a query tile lie in the queries or the result."""
+        row = query.start * self.query_step + head.own.start * self.head_step
+        row = row + head.batch * (math.prod(shape(value)[1:3]))
+        return self.tiler.dram(value).at(row * depth, self.query_step * depth)
 
     def _score(
         self,
-        batch: int,
-        head: Tile,
+        head: _Head,
         query: Tile,
         block: Tile,
         order: Affine,
@@ -280,7 +313,7 @@ class AttentionTiler:
         slot = block.number
         if not self.tiles.resident:
             slot = self._streamed(order, block, second)
-            self._load_key(batch, head, block, slot, buffers)
+            self._load_key(head.batch, head.shared, block, slot, buffers)
         dots = buffers.dots.at(slot=self._streamed(order, block, second), pitch=4 * block.size)
         emitter.emit(
             npu.MatmulOp,
@@ -293,7 +326,7 @@ class AttentionTiler:
         flags = ACCUMULATE if block.number.constant or second else 0
         mask = None
         if buffers.mask is not None:
-            mask = self._load_mask(batch, head, query, block, order, buffers.mask, second)
+            mask = self._load_mask(head, query, block, order, buffers.mask, second)
             flags |= MASKED
         first_query = 0
         if self.causal:
@@ -322,8 +355,7 @@ class AttentionTiler:
 
     def _load_mask(
         self,
-        batch: int,
-        head: Tile,
+        head: _Head,
         query: Tile,
         block: Tile,
         order: Affine,
@@ -331,10 +363,12 @@ class AttentionTiler:
         second: bool,
     ) -> View:
         sizes = (1,) * (4 - len(shape(self.op.mask))) + shape(self.op.mask)
+        if self.folded and sizes[1] > 1:
+            sizes = (sizes[0], self.shared, self.queries, sizes[3])
         strides = [sizes[1] * sizes[2] * sizes[3], sizes[2] * sizes[3], sizes[3], 1]
         steps = [stride if size > 1 else 0 for size, stride in zip(sizes, strides, strict=True)]
-        origin = query.start * steps[2] + head.start * steps[1] + block.start * steps[3]
-        origin = origin + batch * steps[0]
+        origin = query.start * steps[2] + head.own.start * steps[1] + block.start * steps[3]
+        origin = origin + head.batch * steps[0]
         rows = query.size if sizes[2] > 1 else 1
         slot = self._streamed(order, block, second)
         self.emitter.load(
@@ -346,7 +380,7 @@ class AttentionTiler:
         return buffer.at(slot=slot, pitch=block.size if rows > 1 or query.size == 1 else 0)
 
     def _weigh(
-        self, batch: int, head: Tile, query: Tile, block: Tile, order: Affine, buffers: _Buffers
+        self, head: _Head, query: Tile, block: Tile, order: Affine, buffers: _Buffers
     ) -> None:
         emitter = self.emitter
         number = order * self.blocks + block.number
@@ -367,7 +401,7 @@ class AttentionTiler:
         slot = block.number
         if not self.tiles.resident:
             slot = number
-            self._load_value(batch, head, block, slot, buffers)
+            self._load_value(head.batch, head.shared, block, slot, buffers)
         emitter.emit(
             npu.MatmulOp,
             [weights, buffers.value.at(slot=slot), buffers.mixed.at(slot=order)],

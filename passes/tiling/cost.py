@@ -44,9 +44,10 @@ def matmul_cycles(target: Target, rows: int, columns: int, depth: int, stationar
 class Product:
     """A matrix product with what happens to its result on chip.
 
-    rows x depth by depth x columns. `window` is (stride, kernel, channels) of a convolution, whose
-    input rows overlap, or None. `output_bytes` per element; `activation` and `residual` say what
-    follows the rescale before the result leaves the chip.
+    rows x depth by depth x columns, `batches` times with other operands. `window` is (stride,
+    kernel, channels) of a convolution, whose input rows overlap, or None. `output_bytes` per
+    element; `activation` and `residual` say what follows the rescale before the result leaves the
+    chip.
     """
 
     rows: int
@@ -56,7 +57,7 @@ class Product:
     window: tuple[int, int, int] | None = None
     activation: bool = False
     residual_bytes: int = 0
-    residual_is_row: bool = False
+    batches: int = 1
 
     def input_bytes(self, rows: int, depth: int) -> int:
         """Bytes of the input that a tile of output rows needs."""
@@ -78,18 +79,22 @@ class ProductTiles:
 
     def slots(self, what: Product) -> tuple[int, int]:
         """Ring slots of input and weight buffers: two where there is a next tile to prefetch."""
-        several_rows = self.rows < what.rows
-        several_columns = self.columns < what.columns
+        several_rows = self.rows < what.rows or what.batches > 1
+        several_columns = self.columns < what.columns or what.batches > 1
         if self.depth < what.depth:
             return (2 if what.window is None else 1 + several_rows), 2
         return 1 + several_rows, 1 + several_columns
+
+    def output_slots(self, what: Product) -> int:
+        """Ring slots of sums and outputs: two where there is more than one tile."""
+        return 1 + (self.rows * self.columns < what.rows * what.columns or what.batches > 1)
 
 
 def product_bytes(what: Product, tiles: ProductTiles) -> tuple[int, int]:
     """(scratchpad, accumulator) bytes that a choice of tiles takes."""
     inputs, weights = tiles.slots(what)
     size = tiles.rows * tiles.columns
-    outputs = 2 if size < what.rows * what.columns else 1
+    outputs = tiles.output_slots(what)
     total = inputs * lines(what.input_bytes(tiles.rows, tiles.depth))
     total += weights * lines(tiles.columns * tiles.depth)
     parameter_slots = 1 + (tiles.columns < what.columns)

@@ -45,7 +45,12 @@ class LayerTiler:
         self._parameters: dict[str, Buffer] = {}
 
     def declare(self, value: ir.Value, name: str, role: str, index: int = 0) -> Buffer:
-        """Give a tensor a place in DRAM; its rows are the last axis."""
+        """Give a tensor its place in DRAM; its rows are the last axis."""
+        self._tensors[root(value)] = self.declare_apart(value, name, role, index)
+        return self._tensors[root(value)]
+
+    def declare_apart(self, value: ir.Value, name: str, role: str, index: int) -> Buffer:
+        """A place in DRAM for a tensor that is made elsewhere, and must be copied there."""
         sizes = list(shape(value)) or [1]
         stored = _STORED.get(element(value), element(value))
         kind = ir.MemRefType.get(
@@ -59,17 +64,17 @@ class LayerTiler:
                 address=self.emitter.integer(-1),
                 buffer=kind,
             )
-        buffer = Buffer(op.buffer, sizes[-1] * DTYPES[stored].itemsize)
-        self._tensors[root(value)] = buffer
-        return buffer
+        return Buffer(op.buffer, sizes[-1] * DTYPES[stored].itemsize)
 
     def alias(self, value: ir.Value, other: ir.Value) -> None:
         """Let a value live where another one does (a cache that is updated in place)."""
         self._tensors[root(value)] = self._tensors[root(other)]
 
     def is_placed(self, value: ir.Value) -> bool:
-        """Whether a tensor has its place already."""
-        return root(value) in self._tensors
+        """Whether a tensor has its place already, as weights always have."""
+        owner = root(value).owner
+        is_weight = not isinstance(owner, ir.Block) and isinstance(owner.opview, ParameterOp)
+        return is_weight or root(value) in self._tensors
 
     def dram(self, value: Any) -> Buffer:
         """Where a tensor lies; a weight is declared at its first mention."""

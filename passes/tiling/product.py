@@ -1,15 +1,18 @@
-"""integer_linear and integer_conv1d, with what follows them on chip."""
+"""integer_linear, integer_conv1d and integer_matmul, with what follows them on chip."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from girih.dialects import mfm, npu
 from girih.dialects.mfm.base import element, shape
 from girih.dialects.npu.matrix import ACCUMULATE, B_TRANSPOSED, OUTPUT_STATIONARY
+from girih.dialects.npu.vector import SCALAR
 from girih.passes.tiling.cost import Product, ProductTiles, choose_product, smallest_product_bytes
 from girih.passes.tiling.emitter import Affine, Buffer, Tile
 from girih.passes.tiling.layer import LayerTiler, rows_and_columns
+from girih.passes.tiling.rows import join
 
 _BYTES = {"i8": 1, "i16": 2, "i32": 4}
 
@@ -31,7 +34,7 @@ class _Buffers:
 
 
 class ProductTiler:
-    """Emits ``[gelu] [add] rescale(x @ weight.T)`` tile by tile.
+    """Emits ``[gelu] [add or multiply] rescale(x @ weight.T)`` tile by tile.
 
     The inner loop streams one operand past the other; loads of the next tile overlap the product
     of this one because every streamed buffer has two slots.
@@ -40,18 +43,26 @@ class ProductTiler:
     def __init__(
         self,
         tiler: LayerTiler,
-        op: mfm.IntegerLinearOp | mfm.IntegerConv1dOp,
-        gelu: mfm.IntegerGeluOp | None,
-        add: mfm.IntegerAddOp | None,
+        op: mfm.IntegerLinearOp | mfm.IntegerConv1dOp | mfm.IntegerMatmulOp,
+        gelu: mfm.IntegerGeluOp | None = None,
+        add: mfm.IntegerAddOp | mfm.IntegerMultiplyOp | None = None,
     ) -> None:
         self.tiler, self.emitter = tiler, tiler.emitter
         self.op, self.gelu, self.add = op, gelu, add
         last = add or gelu or op
         self.result = last.result
         self.output_element = element(self.result)
-        self.columns, self.depth = shape(op.weight)
+        # Whether the right side is (columns, depth) in memory, else (depth, columns).
+        self.transposed = True
         self.batches, self.rows = 1, rows_and_columns(op.result)[0]
         self.window: tuple[int, int, int] | None = None
+        if isinstance(op, mfm.IntegerMatmulOp):
+            self.x, self.weight, self.transposed = op.lhs, op.rhs, op.is_transposed
+            self.rows, self.columns = shape(op.result)[-2:]
+            self.batches, self.depth = math.prod(shape(op.lhs)[:-2]), shape(op.lhs)[-1]
+        else:
+            self.x, self.weight = op.x, op.weight
+            self.columns, self.depth = shape(op.weight)
         if isinstance(op, mfm.IntegerConv1dOp):
             self.batches, self.rows = shape(op.result)[:2]
             self.window = (op.stride.value, op.kernel.value, shape(op.x)[2])
@@ -73,6 +84,7 @@ class ProductTiler:
             depth=self.depth,
             output_bytes=_BYTES[self.output_element],
             window=self.window,
+            batches=self.batches if self.window is None else 1,
             activation=self.gelu is not None,
             residual_bytes=residual,
         )
@@ -83,13 +95,16 @@ class ProductTiler:
         if self.gelu is not None and buffers.table is not None:
             table = self.tiler.dram(self.gelu.table)
             self.emitter.load(table.at(pitch=4096), buffers.table.at(), 1, 4096)
-        for batch in range(self.batches):
-            self._emit_batch(batch, buffers)
+        if self.window is None:
+            self.emitter.tiles(self.batches, 1, lambda b: self._emit_batch(b.number, buffers))
+        else:
+            for batch in range(self.batches):
+                self._emit_batch(Affine(batch), buffers)
 
     def _allocate(self) -> _Buffers:
         emitter, tiles, what = self.emitter, self.tiles, self.what
         input_slots, weight_slots = tiles.slots(what)
-        outputs = 2 if tiles.rows * tiles.columns < self.rows * self.columns else 1
+        outputs = tiles.output_slots(what)
         several = 1 + (tiles.columns < self.columns)
         if self.window is None:
             inputs = emitter.scratchpad("i8", tiles.rows, tiles.depth, input_slots)
@@ -117,14 +132,14 @@ class ProductTiler:
             )
         return buffers
 
-    def _emit_batch(self, batch: int, buffers: _Buffers) -> None:
+    def _emit_batch(self, batch: Affine, buffers: _Buffers) -> None:
         tiles, emitter = self.tiles, self.emitter
         row_tiles = -(-self.rows // tiles.rows)
         column_tiles = -(-self.columns // tiles.columns)
         peel = self.window is not None and self.op.padding.value > 0
 
         def inner_rows(column: Tile) -> None:
-            self._load_columns(column, column.number + batch * column_tiles, buffers)
+            self._load_columns(column, column.number + batch * column_tiles, batch, buffers)
 
             def body(row: Tile) -> None:
                 order = column.number * row_tiles + row.number + batch * row_tiles * column_tiles
@@ -142,7 +157,7 @@ class ProductTiler:
             def body(column: Tile) -> None:
                 order = row.number * column_tiles + column.number
                 order = order + batch * row_tiles * column_tiles
-                self._load_columns(column, order, buffers)
+                self._load_columns(column, order, batch, buffers)
                 self._emit_tile(row, column, order, row_slot, order, batch, buffers)
 
             emitter.tiles(self.columns, tiles.columns, body)
@@ -156,19 +171,30 @@ class ProductTiler:
     def _split(self) -> bool:
         return self.tiles.depth < self.depth
 
-    def _load_columns(self, column: Tile, slot: Affine, buffers: _Buffers) -> None:
-        emitter, depth = self.emitter, self.depth
+    def _load_columns(self, column: Tile, slot: Affine, batch: Affine, buffers: _Buffers) -> None:
         if not self._split:
-            source = self.tiler.dram(self.op.weight)
-            emitter.load(
-                source.at(column.start * depth, depth),
-                buffers.weights.at(pitch=depth, slot=slot),
-                column.size,
-                depth,
-            )
-        self._load_planar(self.op.parameters, buffers.parameters, 3, column, slot)
+            whole = Tile(Affine(0), self.depth, Affine(0))
+            self._load_weights(column, whole, slot, batch, buffers)
+        if not isinstance(self.op, mfm.IntegerMatmulOp):
+            self._load_planar(self.op.parameters, buffers.parameters, 3, column, slot)
         if self.gelu is not None and buffers.activation_parameters is not None:
             self._load_planar(self.gelu.parameters, buffers.activation_parameters, 2, column, slot)
+
+    def _load_weights(
+        self, column: Tile, depth: Tile, slot: Affine, batch: Affine, buffers: _Buffers
+    ) -> None:
+        outer, inner, pitch = column, depth, self.depth
+        if not self.transposed:
+            outer, inner, pitch = depth, column, self.columns
+        origin = outer.start * pitch + inner.start
+        if isinstance(self.op, mfm.IntegerMatmulOp):
+            origin = origin + batch * (self.columns * self.depth)
+        self.emitter.load(
+            self.tiler.dram(self.weight).at(origin, pitch),
+            buffers.weights.at(pitch=inner.size, slot=slot),
+            outer.size,
+            inner.size,
+        )
 
     def _load_planar(
         self, value: object, target: Buffer, planes: int, column: Tile, slot: Affine
@@ -180,18 +206,25 @@ class ProductTiler:
             4 * column.size,
         )
 
-    def _load_rows(self, row: Tile, slot: Affine, batch: int, buffers: _Buffers) -> None:
-        source = self.tiler.dram(self.op.x)
-        if self.window is None:
-            self.emitter.load(
-                source.at(row.start * self.depth, self.depth),
-                buffers.inputs.at(pitch=self.depth, slot=slot),
-                row.size,
-                self.depth,
-            )
+    def _load_inputs(
+        self, row: Tile, depth: Tile, slot: Affine, batch: Affine, buffers: _Buffers
+    ) -> None:
+        origin = (row.start + batch * self.rows) * self.depth + depth.start
+        self.emitter.load(
+            self.tiler.dram(self.x).at(origin, self.depth),
+            buffers.inputs.at(pitch=depth.size, slot=slot),
+            row.size,
+            depth.size,
+        )
+
+    def _load_rows(self, row: Tile, slot: Affine, batch: Affine, buffers: _Buffers) -> None:
+        if self.window is None or not isinstance(self.op, mfm.IntegerConv1dOp):
+            whole = Tile(Affine(0), self.depth, Affine(0))
+            self._load_inputs(row, whole, slot, batch, buffers)
             return
+        source = self.tiler.dram(self.x)
         stride, kernel, channels = self.window
-        length = shape(self.op.x)[1]
+        length = shape(self.x)[1]
         first = row.start * stride + -self.op.padding.value
         count = (row.size - 1) * stride + kernel
         above = below = 0
@@ -218,11 +251,12 @@ class ProductTiler:
         order: Affine,
         row_slot: Affine,
         column_slot: Affine,
-        batch: int,
+        batch: Affine,
         buffers: _Buffers,
     ) -> None:
         emitter, tiles = self.emitter, self.tiles
-        flags = B_TRANSPOSED | (OUTPUT_STATIONARY if tiles.stationary == "output" else 0)
+        flags = B_TRANSPOSED if self.transposed else 0
+        flags |= OUTPUT_STATIONARY if tiles.stationary == "output" else 0
         sums = buffers.sums.at(slot=order, pitch=4 * column.size)
 
         def multiply(depth: Tile, weight_slot: Affine, input_slot: Affine, more: int) -> None:
@@ -234,7 +268,9 @@ class ProductTiler:
                 npu.MatmulOp,
                 [
                     buffers.inputs.at(offset, pitch, input_slot),
-                    buffers.weights.at(0, depth.size, weight_slot),
+                    buffers.weights.at(
+                        0, depth.size if self.transposed else column.size, weight_slot
+                    ),
                     sums,
                 ],
                 row.size,
@@ -251,25 +287,11 @@ class ProductTiler:
 
             def part(depth: Tile) -> None:
                 number = order * parts + depth.number
-                emitter.load(
-                    self.tiler.dram(self.op.weight).at(
-                        column.start * self.depth + depth.start, self.depth
-                    ),
-                    buffers.weights.at(0, depth.size, number),
-                    column.size,
-                    depth.size,
-                )
+                self._load_weights(column, depth, number, batch, buffers)
                 input_slot = row_slot
                 if self.window is None:
                     input_slot = number
-                    emitter.load(
-                        self.tiler.dram(self.op.x).at(
-                            row.start * self.depth + depth.start, self.depth
-                        ),
-                        buffers.inputs.at(0, depth.size, number),
-                        row.size,
-                        depth.size,
-                    )
+                    self._load_inputs(row, depth, number, batch, buffers)
                 first = depth.start.known == 0
                 multiply(depth, number, input_slot, 0 if first else ACCUMULATE)
 
@@ -283,7 +305,7 @@ class ProductTiler:
         column: Tile,
         order: Affine,
         column_slot: Affine,
-        batch: int,
+        batch: Affine,
         buffers: _Buffers,
     ) -> None:
         emitter = self.emitter
@@ -297,11 +319,16 @@ class ProductTiler:
             target = buffers.rescaled.at(pitch=2 * column.size)
         elif buffers.activated is not None:
             target = buffers.activated.at(pitch=column.size * _BYTES[element(self.op.result)])
+        parameters, immediates = buffers.parameters.at(slot=column_slot), ()
+        if isinstance(self.op, mfm.IntegerMatmulOp):
+            parameters, immediates = None, (0, self.op.multiplier.value, self.op.shift.value)
         emitter.emit(
             npu.RescaleOp,
-            [current, target, buffers.parameters.at(slot=column_slot)],
+            [current, target, parameters],
             row.size,
             column.size,
+            flags=0 if parameters else SCALAR,
+            immediates=immediates,
         )
         current = target
         if self.gelu is not None and buffers.activation_parameters and buffers.table:
@@ -331,17 +358,9 @@ class ProductTiler:
                 column.size * width,
             )
             first = self.tiler.same(self.add.rhs, self.other)
-            emitter.emit(
-                npu.AddOp,
-                [current, other, output] if first else [other, current, output],
-                row.size,
-                column.size,
-                immediates=(
-                    self.add.lhs_multiplier.value,
-                    self.add.rhs_multiplier.value,
-                    self.add.shift.value,
-                ),
-            )
+            kind, immediates = join(self.add)
+            views = [current, other, output] if first else [other, current, output]
+            emitter.emit(kind, views, row.size, column.size, immediates=immediates)
         emitter.store(
             output,
             self.tiler.dram(self.result).at(where * size, self.columns * size),

@@ -1,4 +1,4 @@
-"""Operations that work row by row on their own: layer norm, gelu, add, rescale."""
+"""Operations that work row by row on their own: norms, gelu, add, multiply, rescale."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch_mlir import ir
 
 from girih.dialects import mfm, npu
 from girih.dialects.mfm.base import element
-from girih.dialects.npu.vector import SCALAR
+from girih.dialects.npu.vector import SCALAR, UNCENTERED
 from girih.passes.tiling.cost import lines
 from girih.passes.tiling.emitter import Buffer, Tile, View
 from girih.passes.tiling.layer import LayerTiler, rows_and_columns
@@ -19,147 +19,257 @@ _BYTES = {"i8": 1, "i16": 2, "i32": 4}
 _MOST_ROWS = 256
 
 
+@dataclass(frozen=True)
+class Constant:
+    """A weight that stays on chip: rows x columns of int32; per channel or the same for all."""
+
+    value: ir.Value
+    rows: int
+    columns: int
+    per_channel: bool = True
+
+
 @dataclass
-class _Streams:
-    """Tiles of the operands that stream, and of the result."""
+class Streams:
+    """Views of the tiles of operands, constants and the result."""
 
     sources: list[View]
+    constants: list[View]
     target: View
 
 
-def tile_rows(
-    tiler: LayerTiler,
-    sources: list[ir.Value],
-    result: ir.Value,
-    constants: list[tuple[ir.Value, int, int]],
-    compute: Callable[[_Streams, list[Buffer], int, int], None],
-) -> None:
-    """Stream blocks of rows through `compute`.
+Compute = Callable[[Streams, int, int], None]
+
+
+@dataclass(frozen=True)
+class _Source:
+    """An operand as rows of the result's width; `streams` unless it is one row for all."""
+
+    value: ir.Value
+    rows: int
+    bytes: int
+    streams: bool
+
+
+class RowTiler:
+    """Streams tiles of rows through `compute`, which gets views, rows and columns.
 
     A source of one row is that row for all; one of fewer rows than the result is a block that
-    repeats. `constants` are weights that
-    stay on chip: (value, rows, columns) of int32.
+    repeats. Rows too wide for the scratchpad are split, if `splits` says that columns do not
+    depend on each other.
     """
-    emitter, target = tiler.emitter, tiler.target
-    rows, columns = rows_and_columns(result)
-    counts = [rows_and_columns(source)[0] for source in sources]
-    streaming = [count > 1 or rows == 1 for count in counts]
-    # Rows after which a repeated block begins anew: the tiles must not straddle that.
-    period = min((count for count in counts if count > 1), default=rows)
-    widths = [_BYTES[element(source)] for source in sources]
-    out_width = _BYTES[element(result)]
 
-    def needed(count: int) -> int:
-        slots = 1 + (count < rows)
-        total = slots * lines(count * columns * out_width)
-        for streams, width in zip(streaming, widths, strict=True):
-            total += slots * lines(count * columns * width) if streams else lines(columns * width)
-        return total + sum(lines(4 * r * c) for _, r, c in constants)
+    def __init__(
+        self,
+        tiler: LayerTiler,
+        sources: list[ir.Value],
+        result: ir.Value,
+        constants: list[Constant],
+        splits: bool = True,
+    ) -> None:
+        self.tiler, self.emitter = tiler, tiler.emitter
+        self.result, self.constants = result, constants
+        self.rows, self.columns = rows_and_columns(result)
+        self.out_bytes = _BYTES[element(result)]
+        self.sources: list[_Source] = []
+        for value in sources:
+            count = rows_and_columns(value)[0]
+            streams = count > 1 or self.rows == 1
+            self.sources.append(_Source(value, count, _BYTES[element(value)], streams))
+        # Rows after which a repeated block begins anew: the tiles must not straddle that.
+        self.period = min((s.rows for s in self.sources if s.rows > 1), default=self.rows)
+        self.height, self.width = self._choose(splits)
+        self.several = 1 + (self.width < self.columns)
+        self.slots = 1 + (self.height < self.rows or self.several > 1)
 
-    count = min(period, _MOST_ROWS)
-    while count > 1 and needed(count) > target.scratchpad_bytes:
-        count = (count + 1) // 2
-    if needed(count) > target.scratchpad_bytes:
-        tiler.too_small(needed(1), 0)
-    # Several blocks, so that transfers overlap with work, even where one would fit.
-    if rows > 4 and count == rows:
-        count = -(-rows // 4)
-    blocks = -(-period // count)
-    slots = 1 + (count < rows)
-    held = [emitter.scratchpad("i32", r, c) for _, r, c in constants]
-    for (value, r, c), buffer in zip(constants, held, strict=True):
-        emitter.load(tiler.dram(value).at(pitch=4 * c), buffer.at(), r, 4 * c)
-    inputs: list[Buffer] = []
-    for source, streams in zip(sources, streaming, strict=True):
-        buffer = emitter.scratchpad(
-            element(source), count if streams else 1, columns, slots if streams else 1
-        )
-        inputs.append(buffer)
-        if not streams:
-            emitter.load(tiler.dram(source).at(), buffer.at(), 1, buffer.pitch)
-    output = emitter.scratchpad(element(result), count, columns, slots)
+    def _choose(self, splits: bool) -> tuple[int, int]:
+        """Rows and columns of a tile."""
+        capacity = self.tiler.target.scratchpad_bytes
+        width, parts = self.columns, 1
+        while splits and width > 1 and self._needed(1, width) > capacity:
+            parts += 1
+            # Whole lines of the narrowest elements, where there are enough columns for that.
+            width = -(-self.columns // parts)
+            width = width if width < 64 else lines(width)
+        height = min(self.period, _MOST_ROWS)
+        while height > 1 and self._needed(height, width) > capacity:
+            height = (height + 1) // 2
+        if self._needed(height, width) > capacity:
+            self.tiler.too_small(self._needed(1, width), 0)
+        # Several blocks, so that transfers overlap with work, even where one would fit.
+        if self.rows > 4 and height == self.rows:
+            height = -(-self.rows // 4)
+        return height, width
 
-    def body(row: Tile, repetition: int) -> None:
-        number = row.number + repetition * blocks
-        start = row.start + repetition * period
+    def _needed(self, height: int, width: int) -> int:
+        several = 1 + (width < self.columns)
+        slots = 1 + (height < self.rows or several > 1)
+        total = slots * lines(height * width * self.out_bytes)
+        for source in self.sources:
+            if source.streams:
+                total += slots * lines(height * width * source.bytes)
+            else:
+                total += several * lines(width * source.bytes)
+        for constant in self.constants:
+            if constant.per_channel:
+                total += several * lines(4 * constant.rows * width)
+            else:
+                total += lines(4 * constant.rows * constant.columns)
+        return total
+
+    def emit(self, compute: Compute) -> None:
+        """Emit the whole layer."""
+        emitter, width, several = self.emitter, self.width, self.several
+        held: list[Buffer] = []
+        for each in self.constants:
+            if each.per_channel:
+                held.append(emitter.scratchpad("i32", each.rows, width, several))
+            else:
+                held.append(emitter.scratchpad("i32", each.rows, each.columns))
+                place = self.tiler.dram(each.value).at(pitch=4 * each.columns)
+                emitter.load(place, held[-1].at(), each.rows, 4 * each.columns)
+        inputs = [
+            emitter.scratchpad(
+                element(source.value),
+                self.height if source.streams else 1,
+                width,
+                self.slots if source.streams else several,
+            )
+            for source in self.sources
+        ]
+        output = emitter.scratchpad(element(self.result), self.height, width, self.slots)
+
+        def column_tile(column: Tile) -> None:
+            constants = self._load_constants(column, held)
+            for source, buffer in zip(self.sources, inputs, strict=True):
+                if not source.streams:
+                    place = self.tiler.dram(source.value).at(column.start * source.bytes)
+                    target = buffer.at(slot=column.number)
+                    emitter.load(place, target, 1, column.size * source.bytes)
+
+            def row_tile(row: Tile, repetition: int) -> None:
+                self._emit_tile(row, column, repetition, constants, inputs, output, compute)
+
+            for repetition in range(self.rows // self.period):
+                emitter.tiles(self.period, self.height, partial(row_tile, repetition=repetition))
+
+        emitter.tiles(self.columns, width, column_tile)
+
+    def _load_constants(self, column: Tile, held: list[Buffer]) -> list[View]:
         views: list[View] = []
-        for source, buffer, own in zip(sources, inputs, counts, strict=True):
-            streams = own > 1 or rows == 1
-            view = buffer.at(slot=number) if streams else buffer.at(pitch=0)
-            if streams:
-                place = tiler.dram(source)
-                first = start if own == rows else row.start
-                origin = place.at(first * buffer.pitch, buffer.pitch)
-                emitter.load(origin, view, row.size, buffer.pitch)
+        for constant, buffer in zip(self.constants, held, strict=True):
+            if not constant.per_channel:
+                views.append(buffer.at())
+                continue
+            view = buffer.at(slot=column.number, pitch=4 * column.size)
+            place = self.tiler.dram(constant.value).at(column.start * 4, 4 * self.columns)
+            self.emitter.load(place, view, constant.rows, 4 * column.size)
             views.append(view)
-        target_view = output.at(slot=number)
-        compute(_Streams(views, target_view), held, row.size, columns)
-        place = tiler.dram(result).at(start * output.pitch, output.pitch)
-        emitter.store(target_view, place, row.size, output.pitch)
+        return views
 
-    for repetition in range(rows // period):
-        emitter.tiles(period, count, partial(body, repetition=repetition))
+    def _emit_tile(
+        self,
+        row: Tile,
+        column: Tile,
+        repetition: int,
+        constants: list[View],
+        inputs: list[Buffer],
+        output: Buffer,
+        compute: Compute,
+    ) -> None:
+        blocks = -(-self.period // self.height)
+        number = row.number + repetition * blocks
+        number = number + column.number * (blocks * (self.rows // self.period))
+        start = row.start + repetition * self.period
+        views: list[View] = []
+        for source, buffer in zip(self.sources, inputs, strict=True):
+            if not source.streams:
+                views.append(buffer.at(pitch=0, slot=column.number))
+                continue
+            row_bytes = column.size * source.bytes
+            view = buffer.at(slot=number, pitch=row_bytes)
+            first = start if source.rows == self.rows else row.start
+            origin = (first * self.columns + column.start) * source.bytes
+            place = self.tiler.dram(source.value).at(origin, self.columns * source.bytes)
+            self.emitter.load(place, view, row.size, row_bytes)
+            views.append(view)
+        row_bytes = column.size * self.out_bytes
+        target = output.at(slot=number, pitch=row_bytes)
+        compute(Streams(views, constants, target), row.size, column.size)
+        origin = (start * self.columns + column.start) * self.out_bytes
+        place = self.tiler.dram(self.result).at(origin, self.columns * self.out_bytes)
+        self.emitter.store(target, place, row.size, row_bytes)
 
 
-def layer_norm(tiler: LayerTiler, op: mfm.IntegerLayerNormOp) -> None:
-    """integer_layer_norm over blocks of rows."""
-    columns = rows_and_columns(op.x)[1]
+def norm(tiler: LayerTiler, op: mfm.IntegerLayerNormOp | mfm.IntegerRmsNormOp) -> None:
+    """integer_layer_norm or integer_rms_norm over blocks of whole rows."""
+    uncentered = isinstance(op, mfm.IntegerRmsNormOp)
 
-    def compute(streams: _Streams, held: list[Buffer], rows: int, width: int) -> None:
+    def compute(streams: Streams, rows: int, columns: int) -> None:
         tiler.emitter.emit(
             npu.LayerNormOp,
-            [streams.sources[0], streams.target, held[0].at()],
+            [*streams.sources, streams.target, *streams.constants],
             rows,
-            width,
+            columns,
+            flags=UNCENTERED if uncentered else 0,
             immediates=(op.epsilon.value, op.shift.value),
         )
 
-    tile_rows(tiler, [op.x], op.result, [(op.parameters, 2, columns)], compute)
+    constant = Constant(op.parameters, *rows_and_columns(op.parameters))
+    RowTiler(tiler, [op.x], op.result, [constant], splits=False).emit(compute)
 
 
 def gelu(tiler: LayerTiler, op: mfm.IntegerGeluOp) -> None:
     """integer_gelu over blocks of rows."""
-    columns = rows_and_columns(op.x)[1]
 
-    def compute(streams: _Streams, held: list[Buffer], rows: int, width: int) -> None:
+    def compute(streams: Streams, rows: int, columns: int) -> None:
         tiler.emitter.emit(
             npu.GeluOp,
-            [streams.sources[0], streams.target, held[0].at(), held[1].at()],
+            [*streams.sources, streams.target, *streams.constants],
             rows,
-            width,
+            columns,
             immediates=(op.index_multiplier.value, op.index_shift.value),
         )
 
-    constants = [(op.parameters, 2, columns), (op.table, 1, 1024)]
-    tile_rows(tiler, [op.x], op.result, constants, compute)
+    constants = [
+        Constant(op.parameters, *rows_and_columns(op.parameters)),
+        Constant(op.table, 1, rows_and_columns(op.table)[1], per_channel=False),
+    ]
+    RowTiler(tiler, [op.x], op.result, constants).emit(compute)
 
 
-def add(tiler: LayerTiler, op: mfm.IntegerAddOp) -> None:
-    """integer_add over blocks of rows; a right side of one row is added to every row."""
+def elementwise(tiler: LayerTiler, op: mfm.IntegerAddOp | mfm.IntegerMultiplyOp) -> None:
+    """integer_add or integer_multiply over blocks of rows; a side of one row meets every row."""
+    kind, immediates = join(op)
 
-    def compute(streams: _Streams, held: list[Buffer], rows: int, width: int) -> None:
+    def compute(streams: Streams, rows: int, columns: int) -> None:
         tiler.emitter.emit(
-            npu.AddOp,
-            [*streams.sources, streams.target],
-            rows,
-            width,
-            immediates=(op.lhs_multiplier.value, op.rhs_multiplier.value, op.shift.value),
+            kind, [*streams.sources, streams.target], rows, columns, immediates=immediates
         )
 
-    tile_rows(tiler, [op.lhs, op.rhs], op.result, [], compute)
+    RowTiler(tiler, [op.lhs, op.rhs], op.result, []).emit(compute)
+
+
+def join(
+    op: mfm.IntegerAddOp | mfm.IntegerMultiplyOp,
+) -> tuple[type[npu.AddOp | npu.MultiplyOp], tuple[int, ...]]:
+    """The instruction that joins two tensors, and its immediates."""
+    if isinstance(op, mfm.IntegerMultiplyOp):
+        return npu.MultiplyOp, (op.multiplier.value, op.shift.value)
+    return npu.AddOp, (op.lhs_multiplier.value, op.rhs_multiplier.value, op.shift.value)
 
 
 def rescale(tiler: LayerTiler, op: mfm.RescaleOp) -> None:
     """Rescale over blocks of rows."""
 
-    def compute(streams: _Streams, held: list[Buffer], rows: int, width: int) -> None:
+    def compute(streams: Streams, rows: int, columns: int) -> None:
         tiler.emitter.emit(
             npu.RescaleOp,
-            [streams.sources[0], streams.target, None],
+            [*streams.sources, streams.target, None],
             rows,
-            width,
+            columns,
             flags=SCALAR,
             immediates=(0, op.multiplier.value, op.shift.value),
         )
 
-    tile_rows(tiler, [op.x], op.result, [], compute)
+    RowTiler(tiler, [op.x], op.result, []).emit(compute)

@@ -168,6 +168,18 @@ class Graph:
             layer,
         )
 
+    def rms_norm(self, x: ir.Value, element: str = "i8", layer: str = "") -> ir.Value:
+        """integer_rms_norm."""
+        gamma = self.random.integers(1 << 8, 1 << 12, (1, self.shape(x)[-1]), np.int32)
+        parameters = self.parameter(gamma)
+        kind = self._type(self.shape(x), _NUMPY[element])
+        return self.build(
+            lambda: mfm.IntegerRmsNormOp(
+                x, parameters, kind, self.number(40), self.number(20 if element == "i8" else 13)
+            ),
+            layer,
+        )
+
     def gelu(self, x: ir.Value, element: str = "i8", layer: str = "") -> ir.Value:
         """integer_gelu."""
         width = self.shape(x)[-1]
@@ -193,6 +205,50 @@ class Graph:
             ),
             layer,
         )
+
+    def multiply(
+        self, lhs: ir.Value, rhs: ir.Value, element: str = "i8", layer: str = ""
+    ) -> ir.Value:
+        """integer_multiply: bytes by bytes, or wider by wider, to about half the range."""
+        sizes = np.broadcast_shapes(self.shape(lhs), self.shape(rhs))
+        kind = self._type(sizes, _NUMPY[element])
+        bits = sum(8 if str(v.type.element_type) == "i8" else 16 for v in (lhs, rhs))
+        shift = 29 + bits - (8 if element == "i8" else 16)
+        return self.build(
+            lambda: mfm.IntegerMultiplyOp(lhs, rhs, kind, self.number(3 << 29), self.number(shift)),
+            layer,
+        )
+
+    def matmul(
+        self,
+        lhs: ir.Value,
+        rhs: ir.Value,
+        element: str = "i8",
+        transposed: bool = False,
+        layer: str = "",
+    ) -> ir.Value:
+        """integer_matmul."""
+        *batch, rows, depth = self.shape(lhs)
+        columns = self.shape(rhs)[-2 if transposed else -1]
+        kind = self._type((*batch, rows, columns), _NUMPY[element])
+        factor = (1 if element == "i8" else 200) / (80 * np.sqrt(depth))
+        multiplier, shift = arithmetic.scale_to_multiplier(factor)
+        return self.build(
+            lambda: mfm.IntegerMatmulOp(
+                lhs,
+                rhs,
+                kind,
+                self.number(multiplier),
+                self.number(shift),
+                self.number(transposed),
+            ),
+            layer,
+        )
+
+    def transpose(self, x: ir.Value, *order: int) -> ir.Value:
+        """transpose."""
+        kind = self._type([self.shape(x)[axis] for axis in order], _NUMPY[str(x.type.element_type)])
+        return self.build(lambda: mfm.TransposeOp(x, kind, ir.DenseI64ArrayAttr.get(list(order))))
 
     def rescale(self, x: ir.Value, element: str, layer: str = "") -> ir.Value:
         """rescale."""

@@ -123,7 +123,8 @@ def test_reasons() -> None:
     """Every kind of host operation says why it is one."""
     text = f"""func.func @f(%x: {T8}, %y: {T32}, %t: tensor<3xi64>) {{
       %0 = "mfm.dequantize"(%x) {{scale = 0.5 : f64}} : ({T8}) -> {T32}
-      %1 = "mfm.transpose"(%x) {{permutation = array<i64: 0>}} : ({T8}) -> {T8}
+      %1 = "mfm.slice"(%x) {{offsets = array<i64: 0>, strides = array<i64: 2>}}
+        : ({T8}) -> tensor<2xi8>
       %2 = "mfm.add"(%y, %y) : ({T32}, {T32}) -> {T32}
       %3 = "mfm.compare"(%t, %t) {{predicate = "eq"}}
         : (tensor<3xi64>, tensor<3xi64>) -> tensor<3xi1>
@@ -139,7 +140,7 @@ def test_reasons() -> None:
     operations = list(function_named(module, "f").entry_block.operations)[:-1]
     assert [host_reason(op) for op in operations] == [
         "a seam between float and integer",
-        "a transposition is not a block transfer",
+        "takes rows apart, which is not a block transfer",
         "computes in float",
         "works on i1, which the accelerator does not compute with",
         "works on i64, which the accelerator does not compute with",
@@ -170,6 +171,36 @@ def test_only_whole_rows_are_repeated_on_the_accelerator() -> None:
         assert add_reason(whole, part, whole) == (
             "the vector engine repeats whole rows, not parts of them"
         )
+
+
+def test_movement_of_whole_rows_is_a_block_transfer() -> None:
+    x, y = "tensor<2x9x12xi8>", "tensor<9x2x12xi8>"
+    for order, result, reason in (
+        ("1, 0, 2", y, None),
+        ("0, 2, 1", "tensor<2x12x9xi8>", "takes rows apart, which is not a block transfer"),
+    ):
+        text = f"""
+        func.func @f(%x: {x}) -> {result} {{
+          %0 = "mfm.transpose"(%x) {{permutation = array<i64: {order}>}} : ({x}) -> {result}
+          return %0 : {result}
+        }}"""
+        with create_context(), ir.Location.unknown():
+            module = ir.Module.parse(text)
+            assert host_reason(function_named(module, "f").entry_block.operations[0]) == reason
+
+
+def test_movement_between_host_operations_stays_there() -> None:
+    """Alone it would be an accelerator segment that computes nothing."""
+    module = partitioned(
+        """func.func @f(%x: tensor<2x3xi8>) -> tensor<1x3xf32> {
+          %0 = "mfm.slice"(%x) {offsets = array<i64: 1, 0>, strides = array<i64: 1, 1>}
+            : (tensor<2x3xi8>) -> tensor<1x3xi8>
+          %1 = "mfm.dequantize"(%0) {scale = 0.5 : f64} : (tensor<1x3xi8>) -> tensor<1x3xf32>
+          return %1 : tensor<1x3xf32>
+        }""",
+        np.arange(6, dtype=np.int8).reshape(2, 3),
+    )
+    assert segments(module) == ["f.host0"]
 
 
 def test_a_mask_without_a_column_per_key_stays_on_the_host() -> None:
