@@ -12,7 +12,7 @@ from torch_mlir.dialects import func
 from girih.dialects import mfm
 from girih.dialects.mfm.base import shape
 from girih.passes.base import Compilation
-from girih.passes.tiling.attention import Attention, AttentionTiles, attention_bytes
+from girih.passes.tiling.attention_cost import Attention, AttentionTiles, attention_bytes
 from girih.passes.tiling.cost import Product, lines, smallest_product_bytes
 from girih.runtime.errors import CompilationError
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from torch_mlir import ir
 from torch_mlir.dialects import ext
 
@@ -65,7 +64,7 @@ class IntegerMatmulOp(Operation, name="integer_matmul", traits=[ext.Pure]):
         rhs = rhs.swapaxes(-1, -2) if self.is_transposed else rhs
         return arithmetic.rescale(
             arithmetic.integer_matmul(lhs, rhs),
-            np.int64(self.multiplier.value),
-            np.int64(self.shift.value),
+            self.multiplier.value,
+            self.shift.value,
             numpy_dtype(self.result),
         )

@@ -52,7 +52,7 @@ class IntegerMultiplyOp(Operation, name="integer_multiply", traits=[ext.Pure]):
         product = inputs[0].astype(np.int32) * inputs[1].astype(np.int32)
         return arithmetic.rescale(
             product,
-            np.int64(self.multiplier.value),
-            np.int64(self.shift.value),
+            self.multiplier.value,
+            self.shift.value,
             numpy_dtype(self.result),
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import partial
 
 from torch_mlir import ir
 
@@ -18,112 +18,14 @@ from girih.dialects.mfm.base import shape
 from girih.dialects.npu.matrix import ACCUMULATE as ADD_TO
 from girih.dialects.npu.matrix import B_TRANSPOSED
 from girih.dialects.npu.vector import ACCUMULATE, CAUSAL, MASKED
-from girih.passes.tiling.cost import ISSUE_CYCLES, candidates, lines, matmul_cycles
+from girih.passes.tiling.attention_cost import (
+    Attention,
+    AttentionTiles,
+    attention_bytes,
+    choose_attention,
+)
 from girih.passes.tiling.emitter import Affine, Buffer, Tile, View
 from girih.passes.tiling.layer import LayerTiler
-from girih.runtime.target import Target
-
-
-@dataclass(frozen=True)
-class Attention:
-    """Sizes of the attention of one key/value head, which `group` query heads share."""
-
-    queries: int
-    keys: int
-    depth: int
-    value_depth: int
-    masked: bool
-    group: int = 1
-
-
-@dataclass(frozen=True)
-class AttentionTiles:
-    """Queries and keys per tile, and what stays on chip.
-
-    resident: keys and values, for a whole head. one_pass: all scores of a query tile (else QK is
-    computed twice).
-    """
-
-    queries: int
-    keys: int
-    resident: bool
-    one_pass: bool
-
-
-def attention_bytes(what: Attention, tiles: AttentionTiles) -> tuple[int, int]:
-    """(scratchpad, accumulator) bytes that a choice of tiles takes."""
-    blocks = math.ceil(what.keys / tiles.keys)
-    held = blocks if tiles.resident else min(2, blocks)
-    total = held * (lines(tiles.keys * what.depth) + lines(tiles.keys * what.value_depth))
-    total += 2 * (lines(tiles.queries * what.depth) + lines(tiles.queries * what.value_depth))
-    total += (blocks if tiles.one_pass else 1) * lines(2 * tiles.queries * tiles.keys)
-    total += 2 * lines(tiles.queries * tiles.keys)
-    total += 2 * (lines(2 * tiles.queries) + lines(4 * tiles.queries))
-    if what.masked:
-        total += 2 * lines(tiles.queries * tiles.keys)
-    sums = 2 * lines(4 * tiles.queries * tiles.keys) + 2 * lines(
-        4 * tiles.queries * what.value_depth
-    )
-    return total, sums
-
-
-def attention_cycles(what: Attention, tiles: AttentionTiles, target: Target) -> tuple[float, int]:
-    """(estimated cycles, DRAM bytes) of one key/value head under a choice of tiles."""
-    blocks = math.ceil(what.keys / tiles.keys)
-    passes = 1 if tiles.one_pass else 2
-    # Tiles of all query heads that share the keys.
-    query_tiles = math.ceil(what.queries / tiles.queries) * what.group
-    score = matmul_cycles(target, tiles.queries, tiles.keys, what.depth, "weight")
-    mix = matmul_cycles(target, tiles.queries, what.value_depth, tiles.keys, "weight")
-    matrix = query_tiles * blocks * (score * passes + mix)
-    costs, lanes = target.vector.costs, target.vector.lanes
-    element = tiles.queries * tiles.keys / lanes
-    vector = (
-        query_tiles
-        * blocks
-        * (
-            element * (passes * costs.scores + costs.exponential)
-            + (passes + 1) * target.vector.latency_cycles
-        )
-    )
-    vector += query_tiles * tiles.queries * what.value_depth / lanes * costs.normalize
-    kept = 1 if tiles.resident else query_tiles
-    keys = what.keys * what.depth * (passes if not tiles.resident else 1)
-    moved = kept * (keys + what.keys * what.value_depth)
-    moved += what.group * what.queries * (what.depth + what.value_depth)
-    if what.masked:
-        moved += passes * query_tiles * tiles.queries * what.keys
-    transfers = kept * blocks * (1 + passes) + 2 * query_tiles
-    bus = moved / target.dram_bytes_per_cycle + transfers * target.dram.overhead_cycles
-    # The array waits for the last scores of a query tile and the first exponentials after them.
-    stall = query_tiles * (
-        element * (costs.scores + costs.exponential)
-        + 2 * target.vector.latency_cycles
-        + 2 * (target.array.rows + target.array.columns)
-    )
-    instructions = query_tiles * blocks * (3 * passes + 2)
-    return max(matrix + stall, bus, vector) + instructions * ISSUE_CYCLES, moved
-
-
-@lru_cache(maxsize=1024)
-def choose_attention(what: Attention, target: Target) -> AttentionTiles | None:
-    """The tiles of least estimated cycles, then fewest DRAM bytes; None where none fits."""
-    best: tuple[float, int] | None = None
-    chosen: AttentionTiles | None = None
-    for queries in candidates(what.queries, target.array.rows):
-        for keys in candidates(what.keys, target.array.columns):
-            for resident in (True, False):
-                for one_pass in (True, False):
-                    tiles = AttentionTiles(queries, keys, resident, one_pass)
-                    scratchpad, accumulator = attention_bytes(what, tiles)
-                    if scratchpad > target.scratchpad_bytes:
-                        continue
-                    if accumulator > target.accumulator_bytes:
-                        continue
-                    cost = attention_cycles(what, tiles, target)
-                    if best is None or cost < best:
-                        best, chosen = cost, tiles
-    return chosen
 
 
 @dataclass(frozen=True)
@@ -188,10 +90,7 @@ class AttentionTiler:
         """Emit all batches and heads."""
         buffers = self._allocate()
         for batch in range(self.batch):
-
-            def shared(head: Tile, batch: int = batch) -> None:
-                self._emit_shared(batch, head, buffers)
-
+            shared = partial(self._emit_shared, batch, buffers)
             self.emitter.tiles(self.shared, 1, shared, unrolled=self._mask_has_heads)
 
     @property
@@ -216,14 +115,14 @@ class AttentionTiler:
             mask=emitter.scratchpad("i8", rows, keys, 2) if self.op.mask is not None else None,
         )
 
-    def _emit_shared(self, batch: int, shared: Tile, buffers: _Buffers) -> None:
+    def _emit_shared(self, batch: int, buffers: _Buffers, shared: Tile) -> None:
         if self.tiles.resident:
-            self._each_block(
-                lambda block: self._load_key(batch, shared, block, block.number, buffers)
-            )
-            self._each_block(
-                lambda block: self._load_value(batch, shared, block, block.number, buffers)
-            )
+            for value, buffer in ((self.op.key, buffers.key), (self.op.value, buffers.value)):
+
+                def load(block: Tile, value: ir.Value = value, buffer: Buffer = buffer) -> None:
+                    self._load(value, buffer, batch, shared, block, block.number)
+
+                self._each_block(load)
 
         def member(item: Tile) -> None:
             number = shared.number * self.group + item.number
@@ -241,23 +140,14 @@ class AttentionTiler:
         # few, so they are unrolled: loops are kept for queries and heads.
         self.emitter.tiles(self.keys, self.tiles.keys, body, unrolled=True)
 
-    def _load_key(
-        self, batch: int, head: Tile, block: Tile, slot: Affine, buffers: _Buffers
+    def _load(
+        self, value: ir.Value, buffer: Buffer, batch: int, head: Tile, block: Tile, slot: Affine
     ) -> None:
-        width = self.shared * self.depth
-        origin = (block.start + batch * self.keys) * width + head.start * self.depth
-        target = buffers.key.at(slot=slot)
-        source = self.tiler.dram(self.op.key).at(origin, width)
-        self.emitter.load(source, target, block.size, self.depth)
-
-    def _load_value(
-        self, batch: int, head: Tile, block: Tile, slot: Affine, buffers: _Buffers
-    ) -> None:
-        width = self.shared * self.value_depth
-        origin = (block.start + batch * self.keys) * width + head.start * self.value_depth
-        target = buffers.value.at(slot=slot)
-        source = self.tiler.dram(self.op.value).at(origin, width)
-        self.emitter.load(source, target, block.size, self.value_depth)
+        """A block of one head's keys or values."""
+        _, length, heads, depth = shape(value)
+        row = (block.start + batch * length) * heads + head.start
+        source = self.tiler.dram(value).at(row * depth, heads * depth)
+        self.emitter.load(source, buffer.at(slot=slot), block.size, depth)
 
     def _emit_queries(self, head: _Head, query: Tile, buffers: _Buffers) -> None:
         emitter, op = self.emitter, self.op
@@ -267,20 +157,16 @@ class AttentionTiler:
         source = self._place(op.query, head, query, self.depth)
         emitter.load(source, target, query.size, self.depth)
 
-        def score(block: Tile) -> None:
-            self._score(head, query, block, order, buffers)
-
-        def weigh(block: Tile) -> None:
-            self._weigh(head, query, block, order, buffers)
-
+        score = partial(self._score, head, query, order, buffers)
+        weigh = partial(self._weigh, head, query, order, buffers)
         self._each_block(score)
         if self.tiles.one_pass:
             self._each_block(weigh)
         else:
 
             def again(block: Tile) -> None:
-                self._score(head, query, block, order, buffers, second=True)
-                self._weigh(head, query, block, order, buffers)
+                score(block, second=True)
+                weigh(block)
 
             self._each_block(again)
         output = buffers.output.at(slot=order)
@@ -304,16 +190,16 @@ class AttentionTiler:
         self,
         head: _Head,
         query: Tile,
-        block: Tile,
         order: Affine,
         buffers: _Buffers,
+        block: Tile,
         second: bool = False,
     ) -> None:
         emitter, op = self.emitter, self.op
         slot = block.number
         if not self.tiles.resident:
             slot = self._streamed(order, block, second)
-            self._load_key(head.batch, head.shared, block, slot, buffers)
+            self._load(op.key, buffers.key, head.batch, head.shared, block, slot)
         dots = buffers.dots.at(slot=self._streamed(order, block, second), pitch=4 * block.size)
         emitter.emit(
             npu.MatmulOp,
@@ -380,7 +266,7 @@ class AttentionTiler:
         return buffer.at(slot=slot, pitch=block.size if rows > 1 or query.size == 1 else 0)
 
     def _weigh(
-        self, head: _Head, query: Tile, block: Tile, order: Affine, buffers: _Buffers
+        self, head: _Head, query: Tile, order: Affine, buffers: _Buffers, block: Tile
     ) -> None:
         emitter = self.emitter
         number = order * self.blocks + block.number
@@ -401,7 +287,7 @@ class AttentionTiler:
         slot = block.number
         if not self.tiles.resident:
             slot = number
-            self._load_value(head.batch, head.shared, block, slot, buffers)
+            self._load(self.op.value, buffers.value, head.batch, head.shared, block, slot)
         emitter.emit(
             npu.MatmulOp,
             [weights, buffers.value.at(slot=slot), buffers.mixed.at(slot=order)],

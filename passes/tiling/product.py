@@ -6,15 +6,12 @@ import math
 from dataclasses import dataclass
 
 from girih.dialects import mfm, npu
-from girih.dialects.mfm.base import element, shape
+from girih.dialects.mfm.base import shape
 from girih.dialects.npu.matrix import ACCUMULATE, B_TRANSPOSED, OUTPUT_STATIONARY
-from girih.dialects.npu.vector import SCALAR
 from girih.passes.tiling.cost import Product, ProductTiles, choose_product, smallest_product_bytes
 from girih.passes.tiling.emitter import Affine, Buffer, Tile
+from girih.passes.tiling.epilogue import Epilogue, ProductOp
 from girih.passes.tiling.layer import LayerTiler, rows_and_columns
-from girih.passes.tiling.rows import join
-
-_BYTES = {"i8": 1, "i16": 2, "i32": 4}
 
 
 @dataclass
@@ -23,14 +20,7 @@ class _Buffers:
 
     inputs: Buffer
     weights: Buffer
-    parameters: Buffer
     sums: Buffer
-    outputs: Buffer
-    rescaled: Buffer | None = None
-    activated: Buffer | None = None
-    activation_parameters: Buffer | None = None
-    table: Buffer | None = None
-    residual: Buffer | None = None
 
 
 class ProductTiler:
@@ -43,15 +33,12 @@ class ProductTiler:
     def __init__(
         self,
         tiler: LayerTiler,
-        op: mfm.IntegerLinearOp | mfm.IntegerConv1dOp | mfm.IntegerMatmulOp,
+        op: ProductOp,
         gelu: mfm.IntegerGeluOp | None = None,
         add: mfm.IntegerAddOp | mfm.IntegerMultiplyOp | None = None,
     ) -> None:
         self.tiler, self.emitter = tiler, tiler.emitter
-        self.op, self.gelu, self.add = op, gelu, add
-        last = add or gelu or op
-        self.result = last.result
-        self.output_element = element(self.result)
+        self.op, self.epilogue = op, Epilogue(tiler, op, gelu, add)
         # Whether the right side is (columns, depth) in memory, else (depth, columns).
         self.transposed = True
         self.batches, self.rows = 1, rows_and_columns(op.result)[0]
@@ -66,10 +53,6 @@ class ProductTiler:
         if isinstance(op, mfm.IntegerConv1dOp):
             self.batches, self.rows = shape(op.result)[:2]
             self.window = (op.stride.value, op.kernel.value, shape(op.x)[2])
-        self.other = None
-        if add is not None:
-            inner = (gelu or op).result
-            self.other = add.rhs if tiler.same(add.lhs, inner) else add.lhs
         self.what = self._describe()
         tiles = choose_product(self.what, tiler.target)
         if tiles is None:
@@ -77,24 +60,20 @@ class ProductTiler:
         self.tiles: ProductTiles = tiles
 
     def _describe(self) -> Product:
-        residual = _BYTES[element(self.other)] if self.other is not None else 0
         return Product(
             rows=self.rows,
             columns=self.columns,
             depth=self.depth,
-            output_bytes=_BYTES[self.output_element],
+            output_bytes=self.epilogue.output_bytes,
             window=self.window,
             batches=self.batches if self.window is None else 1,
-            activation=self.gelu is not None,
-            residual_bytes=residual,
+            activation=self.epilogue.gelu is not None,
+            residual_bytes=self.epilogue.other_bytes,
         )
 
     def emit(self) -> None:
         """Emit the whole layer."""
         buffers = self._allocate()
-        if self.gelu is not None and buffers.table is not None:
-            table = self.tiler.dram(self.gelu.table)
-            self.emitter.load(table.at(pitch=4096), buffers.table.at(), 1, 4096)
         if self.window is None:
             self.emitter.tiles(self.batches, 1, lambda b: self._emit_batch(b.number, buffers))
         else:
@@ -105,7 +84,6 @@ class ProductTiler:
         emitter, tiles, what = self.emitter, self.tiles, self.what
         input_slots, weight_slots = tiles.slots(what)
         outputs = tiles.output_slots(what)
-        several = 1 + (tiles.columns < self.columns)
         if self.window is None:
             inputs = emitter.scratchpad("i8", tiles.rows, tiles.depth, input_slots)
         else:
@@ -116,20 +94,9 @@ class ProductTiler:
         buffers = _Buffers(
             inputs=inputs,
             weights=emitter.scratchpad("i8", tiles.columns, tiles.depth, weight_slots),
-            parameters=emitter.scratchpad("i32", 3, tiles.columns, several),
             sums=emitter.accumulator(tiles.rows, tiles.columns, outputs),
-            outputs=emitter.scratchpad(self.output_element, tiles.rows, tiles.columns, outputs),
         )
-        if self.gelu is not None:
-            buffers.rescaled = emitter.scratchpad("i16", tiles.rows, tiles.columns)
-            buffers.activation_parameters = emitter.scratchpad("i32", 2, tiles.columns, several)
-            buffers.table = emitter.scratchpad("i32", 1, 1024)
-        if self.other is not None:
-            inner = element((self.gelu or self.op).result)
-            buffers.activated = emitter.scratchpad(inner, tiles.rows, tiles.columns)
-            buffers.residual = emitter.scratchpad(
-                element(self.other), tiles.rows, tiles.columns, outputs
-            )
+        self.epilogue.allocate(tiles, outputs, self.rows, self.columns)
         return buffers
 
     def _emit_batch(self, batch: Affine, buffers: _Buffers) -> None:
@@ -175,10 +142,7 @@ class ProductTiler:
         if not self._split:
             whole = Tile(Affine(0), self.depth, Affine(0))
             self._load_weights(column, whole, slot, batch, buffers)
-        if not isinstance(self.op, mfm.IntegerMatmulOp):
-            self._load_planar(self.op.parameters, buffers.parameters, 3, column, slot)
-        if self.gelu is not None and buffers.activation_parameters is not None:
-            self._load_planar(self.gelu.parameters, buffers.activation_parameters, 2, column, slot)
+        self.epilogue.load(column, slot)
 
     def _load_weights(
         self, column: Tile, depth: Tile, slot: Affine, batch: Affine, buffers: _Buffers
@@ -194,16 +158,6 @@ class ProductTiler:
             buffers.weights.at(pitch=inner.size, slot=slot),
             outer.size,
             inner.size,
-        )
-
-    def _load_planar(
-        self, value: object, target: Buffer, planes: int, column: Tile, slot: Affine
-    ) -> None:
-        self.emitter.load(
-            self.tiler.dram(value).at(column.start * 4, 4 * self.columns),
-            target.at(slot=slot),
-            planes,
-            4 * column.size,
         )
 
     def _load_inputs(
@@ -297,73 +251,4 @@ class ProductTiler:
 
             # The first part overwrites the sums and the others add to them: it stands apart.
             emitter.tiles(self.depth, tiles.depth, part, peel_first=True)
-        self._finish(row, column, order, column_slot, batch, buffers)
-
-    def _finish(
-        self,
-        row: Tile,
-        column: Tile,
-        order: Affine,
-        column_slot: Affine,
-        batch: Affine,
-        buffers: _Buffers,
-    ) -> None:
-        emitter = self.emitter
-        size = _BYTES[self.output_element]
-        pitch = column.size * size
-        output = buffers.outputs.at(slot=order, pitch=pitch)
-        where = (row.start + batch * self.rows) * self.columns + column.start
-        current = buffers.sums.at(slot=order, pitch=4 * column.size)
-        target = output
-        if buffers.rescaled is not None:
-            target = buffers.rescaled.at(pitch=2 * column.size)
-        elif buffers.activated is not None:
-            target = buffers.activated.at(pitch=column.size * _BYTES[element(self.op.result)])
-        parameters, immediates = buffers.parameters.at(slot=column_slot), ()
-        if isinstance(self.op, mfm.IntegerMatmulOp):
-            parameters, immediates = None, (0, self.op.multiplier.value, self.op.shift.value)
-        emitter.emit(
-            npu.RescaleOp,
-            [current, target, parameters],
-            row.size,
-            column.size,
-            flags=0 if parameters else SCALAR,
-            immediates=immediates,
-        )
-        current = target
-        if self.gelu is not None and buffers.activation_parameters and buffers.table:
-            target = output
-            if buffers.activated is not None:
-                target = buffers.activated.at(pitch=column.size * _BYTES[element(self.gelu.result)])
-            emitter.emit(
-                npu.GeluOp,
-                [
-                    current,
-                    target,
-                    buffers.activation_parameters.at(slot=column_slot),
-                    buffers.table.at(),
-                ],
-                row.size,
-                column.size,
-                immediates=(self.gelu.index_multiplier.value, self.gelu.index_shift.value),
-            )
-            current = target
-        if self.add is not None and buffers.residual is not None and self.other is not None:
-            width = _BYTES[element(self.other)]
-            other = buffers.residual.at(slot=order, pitch=column.size * width)
-            emitter.load(
-                self.tiler.dram(self.other).at(where * width, self.columns * width),
-                other,
-                row.size,
-                column.size * width,
-            )
-            first = self.tiler.same(self.add.rhs, self.other)
-            kind, immediates = join(self.add)
-            views = [current, other, output] if first else [other, current, output]
-            emitter.emit(kind, views, row.size, column.size, immediates=immediates)
-        emitter.store(
-            output,
-            self.tiler.dram(self.result).at(where * size, self.columns * size),
-            row.size,
-            pitch,
-        )
+        self.epilogue.emit(sums, row, column, order, column_slot, batch)
