@@ -23,7 +23,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -73,6 +73,7 @@ class Manifest:
     target: Target
     dram_bytes: int
     processor: str
+    metadata: dict[str, Any]
     sections: dict[str, Section]
 
 
@@ -147,6 +148,7 @@ def _write(executable: Executable, file: IO[bytes]) -> None:
             target=executable.target,
             dram_bytes=executable.dram_bytes,
             processor=executable.processor,
+            metadata=dict(executable.metadata),
             sections=sections,
         )
     )
@@ -190,6 +192,7 @@ def _read(content: memoryview) -> Executable:
         },
         dram_bytes=manifest.dram_bytes,
         processor=manifest.processor,
+        metadata=manifest.metadata,
     )
 
 

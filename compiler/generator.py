@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
 from torch import nn
 
+from girih.compiler.artifact import load, save
 from girih.compiler.compilation import compile
 from girih.compiler.generation.decoder_only import DecoderOnly
 from girih.compiler.generation.encoder_decoder import EncoderDecoder
 from girih.compiler.patches import Patch
 from girih.compiler.program import CompiledProgram
 from girih.compiler.recipe import Recipe
+from girih.runtime.errors import ArtifactError
 from girih.runtime.execution import Session
 from girih.runtime.prompting import Generation, PromptPlan, Sampling
 from girih.runtime.target import Target
+
+
+_PLAN = "prompt_plan"
 
 
 class Generator:
@@ -61,11 +68,24 @@ class Generator:
         stop = self.plan.end if end is None else tuple(end)
         return generation.stream(prompt, max_new_tokens, sampling, stop)
 
+    def save(self, path: str | Path) -> None:
+        """Write an artifact that `load_generator` reads, whole or not at all."""
+        save(replace(self.program.executable, metadata={_PLAN: self.plan.to_dict()}), path)
+
     def generate(
         self, prompt: Mapping[str, Any], max_new_tokens: int = 20, **how: Any
     ) -> list[int]:
         """The new tokens as a list; see `stream`."""
         return list(self.stream(prompt, max_new_tokens, **how))
+
+
+def load_generator(path: str | Path) -> Generator:
+    """The generator of an artifact. Raises `ArtifactError` where the file holds none."""
+    program = load(path)
+    if _PLAN not in program.executable.metadata:
+        raise ArtifactError(f"artifact {path}: holds a program, but no generator: use girih.load")
+    plan = TypeAdapter(PromptPlan).validate_python(program.executable.metadata[_PLAN])
+    return Generator(program, plan)
 
 
 def compile_generator(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from girih.compiler.artifact import load
     from girih.compiler.compilation import Entry, ExportWarning, compile
-    from girih.compiler.generator import Generator, compile_generator
+    from girih.compiler.generator import Generator, compile_generator, load_generator
     from girih.compiler.program import CompiledProgram as Program
     from girih.compiler.program import EntryPoint
     from girih.compiler.recipe import Recipe
@@ -51,6 +51,7 @@ __all__ = [
     "compile",
     "compile_generator",
     "load",
+    "load_generator",
 ]
 
 __version__ = "0.1.0"
@@ -78,6 +79,7 @@ _HOMES = {
     "compile": "girih.compiler.compilation",
     "compile_generator": "girih.compiler.generator",
     "load": "girih.compiler.artifact",
+    "load_generator": "girih.compiler.generator",
 }
 
 

@@ -102,3 +102,5 @@ class Executable:
     dram_bytes: int = 0
     processor: str = ""
     """Processor that the host code was compiled for; other ones are refused."""
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What whoever built the program wants to find again, as plain values."""

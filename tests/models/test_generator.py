@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,20 @@ def test_both_devices_say_the_same(quantized: Any) -> None:
         assert generator.generate(prompt, 8, **how) == generator.generate(
             prompt, 8, device="npu", **how
         )
+
+
+def test_a_saved_generator_goes_on_where_it_was_made(quantized: Any, tmp_path: Path) -> None:
+    generator, prompt = quantized
+    path = tmp_path / "llava.girih"
+    generator.save(path)
+    assert girih.load_generator(path).generate(prompt, 6) == generator.generate(prompt, 6)
+
+
+def test_a_program_is_not_a_generator(tmp_path: Path) -> None:
+    path = tmp_path / "linear.girih"
+    girih.compile(torch.nn.Linear(4, 4), (torch.ones(2, 4),), recipe="float").save(path)
+    with pytest.raises(girih.ArtifactError, match="holds a program, but no generator"):
+        girih.load_generator(path)
 
 
 def test_a_longer_prompt_takes_the_next_prefill_length(quantized: Any) -> None:
