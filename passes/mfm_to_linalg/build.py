@@ -284,9 +284,14 @@ def as_bytes(mask: ir.Value) -> ir.Value:
 
 
 def barrier(value: ir.Value) -> ir.Value:
-    """The value, computed on its own: IREE fuses nothing across this."""
+    """The value, computed on its own: IREE fuses nothing across this.
+
+    Not `util.optimization_barrier`: that also makes the host wait for all work before it, and IREE
+    3.13 takes time exponential in the number of such waits (its pass reuse-allocations follows
+    every path through them; 48 layers with one each never ended).
+    """
     return ir.Operation.create(
-        "util.optimization_barrier", results=[value.type], operands=[value]
+        "iree_tensor_ext.compute_barrier.start", results=[value.type], operands=[value]
     ).results[0]
 
 

@@ -25,6 +25,10 @@ class Globals:
     def __init__(self, module: ir.Module) -> None:
         self._module = module
         self._symbols: dict[str, tuple[str, ir.Type]] = {}
+        self._taken: set[str] = set()
+        # Before the first function, after the globals declared so far: the order of first use.
+        others = (op for op in module.body.operations if op.operation.name != "util.global")
+        self._anchor = next(others, None)
 
     def load(self, name: str, type_: ir.Type) -> ir.Value:
         """Read the weight at the current insertion point."""
@@ -42,10 +46,9 @@ class Globals:
         return operation.results[0]
 
     def _declare(self, name: str, type_: ir.Type) -> tuple[str, ir.Type]:
-        taken = {symbol for symbol, _ in self._symbols.values()}
         symbol = stem = "parameter." + _UNSAFE.sub("_", name)
         number = 1
-        while symbol in taken:
+        while symbol in self._taken:
             symbol, number = f"{stem}.{number}", number + 1
         scope, key = (ir.StringAttr.get(text) for text in (PARAMETER_SCOPE, name))
         attributes: dict[str, Any] = {
@@ -54,11 +57,10 @@ class Globals:
             "type": ir.TypeAttr.get(type_),
             "initial_value": ir.Attribute.parse(f"#flow.parameter.named<{scope}::{key}> : {type_}"),
         }
-        block = self._module.body
-        # Before the first function, after the globals declared so far: the order of first use.
-        anchor = next((op for op in block.operations if op.operation.name != "util.global"), None)
-        point = ir.InsertionPoint(anchor) if anchor is not None else ir.InsertionPoint(block)
+        anchor = self._anchor
+        point = ir.InsertionPoint(self._module.body if anchor is None else anchor)
         with point, ir.Location.unknown():
             ir.Operation.create("util.global", attributes=attributes)
+        self._taken.add(symbol)
         self._symbols[name] = (symbol, type_)
         return self._symbols[name]
