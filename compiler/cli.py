@@ -58,13 +58,16 @@ def compile_command(
         typer.Option(help=".npz of examples along the first axis; for whisper, audio clips."),
     ] = None,
     dump_ir: Annotated[Path | None, typer.Option(help="Folder for the IR after each pass.")] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse a model that needs the host for an operation.")
+    ] = False,
 ) -> None:
     """Compile a model and write the artifact."""
     _check_folder(output)
     with _progress("start") as progress:
         from girih.compiler.cli_models import compile_named
 
-        program = compile_named(model, target, recipe, calibration or [], dump_ir, progress)
+        program = compile_named(model, target, recipe, calibration or [], dump_ir, progress, strict)
         progress(f"write {output}")
         program.save(output)
     names = ", ".join(program)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from girih.runtime.errors import InputError
-from girih.runtime.executable import Executable
+from girih.runtime.executable import Executable, HostOperation
 from girih.runtime.program import Program
+from girih.runtime.report_host import by_share, host_groups, share_text, short_source, summary
 from girih.runtime.report_table import bytes_text
 from girih.runtime.signature import TensorSpec
 from girih.runtime.target import Target
@@ -35,7 +37,9 @@ def describe(executable: Executable) -> dict[str, Any]:
                 "arguments": [asdict(spec) for spec in entry.signature.arguments],
                 "results": [asdict(spec) for spec in entry.signature.results],
                 "steps": [asdict(step) for step in entry.steps],
-                "host_operations": [asdict(operation) for operation in entry.host_operations],
+                "host_macs_share": sum(each.macs_share for each in entry.host_operations),
+                "host_bytes_share": sum(each.bytes_share for each in entry.host_operations),
+                "host_operations": [asdict(each) for each in by_share(entry.host_operations)],
             }
             for name, entry in executable.entries.items()
         },
@@ -85,16 +89,7 @@ def show(executable: Executable, console: Console) -> None:
             )
         )
         if entry.host_operations:
-            console.print(
-                _table(
-                    f"on the host in {name}",
-                    ("operation", "where", "why", "source"),
-                    (
-                        (each.name, each.location, each.reason, each.source)
-                        for each in entry.host_operations
-                    ),
-                )
-            )
+            console.print(_host_table(f"on the host in {name}", entry.host_operations))
     for name, kernel in values["kernels"].items():
         console.print(
             _table(
@@ -130,6 +125,27 @@ def show_targets(console: Console) -> None:
             ),
         )
     )
+
+
+def _host_table(title: str, operations: Sequence[HostOperation]) -> Table:
+    """What stays on the host, by reason, the largest share first."""
+    table = Table(title=f"{title}: {summary(operations)}", title_justify="left")
+    for head in ("operation", "where", "source", "MACs", "bytes"):
+        right = head in ("MACs", "bytes")
+        table.add_column(head, justify="right" if right else "left", overflow="fold")
+    for group in host_groups(operations):
+        table.add_section()
+        shares = share_text(group.macs_share), share_text(group.bytes_share)
+        table.add_row(f"[bold]{escape(group.reason)}[/bold]", f"{group.count} in all", "", *shares)
+        for row in group.rows:
+            table.add_row(
+                f"  {escape(row.name)}",
+                escape(row.where),
+                escape(short_source(row.source)),
+                share_text(row.macs_share),
+                share_text(row.bytes_share),
+            )
+    return table
 
 
 def _specification(spec: TensorSpec) -> tuple[str, ...]:

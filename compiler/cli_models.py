@@ -34,6 +34,7 @@ def compile_named(
     calibration: Sequence[Path],
     dump_ir: Path | None,
     progress: Callable[[str], None],
+    strict: bool = False,
 ) -> CompiledProgram:
     """Compile the model that a word of the command line names.
 
@@ -50,6 +51,7 @@ def compile_named(
             calibration_audio=calibration,
             dump_ir=dump_ir,
             progress=progress,
+            strict=strict,
         )
     progress(f"load {model}")
     module, inputs = load_model(model)
@@ -63,6 +65,7 @@ def compile_named(
         calibration=examples,
         dump_ir=dump_ir,
         progress=progress,
+        strict=strict,
     )
 
 

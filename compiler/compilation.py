@@ -31,9 +31,11 @@ from girih.compiler.pipeline import (
     run_passes,
     to_bytecode,
 )
+from girih.compiler.precision import widened
 from girih.compiler.program import CompiledProgram
 from girih.compiler.recipe import Recipe
 from girih.compiler.schedule import describe_entry
+from girih.compiler.strict import refuse_fallback
 from girih.passes.base import Compilation
 from girih.passes.partition import HOST, NPU, Partition
 from girih.passes.quantization.plan import STATE
@@ -85,6 +87,7 @@ def compile(
     patches: Sequence[Patch] = (),
     dump_ir: str | Path | None = None,
     progress: Callable[[str], None] = lambda stage: None,
+    strict: bool = False,
 ) -> CompiledProgram:
     """Compile a module, or several entry points that share weights, for the host and a target.
 
@@ -101,6 +104,8 @@ def compile(
             ones (`girih.Patch`).
         dump_ir: a folder for the IR after every pass.
         progress: called with the name of each stage.
+        strict: refuse a model of which an operation falls back to the host (float recipe: of
+            which one has no mfm form); without, the report lists them.
 
     Raises:
         GirihError: the module, the target, the recipe or an example can not be used; nothing is
@@ -127,6 +132,9 @@ def compile(
 
         parts = copy_module(graph)
         run_passes(parts, [Partition()], compilation, dump, progress)
+        described = {name: describe_entry(graph, parts, name) for name in entries}
+        if strict:
+            refuse_fallback(described, recipe.quantized)
         accelerator = _only(parts, NPU)
         run_passes(accelerator, accelerator_passes(), compilation, dump, progress)
         kernels, dram_bytes = generate(accelerator, target)
@@ -138,7 +146,7 @@ def compile(
         vmfb = compile_to_vmfb(host)
 
         executable = Executable(
-            entries={name: describe_entry(graph, parts, name) for name in entries},
+            entries=described,
             parameters=_used_parameters(graph, compilation.parameters),
             vmfb=vmfb,
             module=to_bytecode(graph),
@@ -221,7 +229,7 @@ def _example(
     elif isinstance(values, Mapping) and isinstance(entry.inputs, Mapping):
         values = [values[key] for key, v in entry.inputs.items() if isinstance(v, Tensor)]
     arrays = [
-        value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value)
+        widened(value).detach().numpy() if isinstance(value, Tensor) else np.asarray(value)
         for value in values
     ]
     found = [tuple(array.shape) for array in arrays]

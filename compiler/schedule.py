@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
+from girih.compiler.costs import Cost, cost, is_work, operation_name
 from girih.dialects.mfm.base import DTYPES, shape
 from girih.passes.interpreter import function_named
+from girih.passes.locations import module_path, source_line
 from girih.passes.partition import HOST, REASON
 from girih.passes.quantization.plan import STATE
 from girih.passes.quantize import SCALE
@@ -26,6 +27,7 @@ def describe_entry(graph: ir.Module, parts: ir.Module, name: str) -> Entry:
     }
     steps: list[Step] = []
     host: list[HostOperation] = []
+    total = _total(function)
     returns: tuple[int, ...] = ()
     for op in split.entry_block.operations:
         if isinstance(op, func.CallOp):
@@ -37,7 +39,7 @@ def describe_entry(graph: ir.Module, parts: ir.Module, name: str) -> Entry:
             kind = "host" if HOST in callee.attributes else "npu"
             steps.append(Step(kind, op.callee.value, arguments, results))
             if kind == "host":
-                host += _host_operations(callee)
+                host += _host_operations(callee, total)
         elif isinstance(op, func.ReturnOp):
             returns = tuple(numbers[operand] for operand in op.operands)
     return Entry(name, _signature(function), tuple(steps), returns, tuple(host))
@@ -75,22 +77,29 @@ def _specs(
     return tuple(specs)
 
 
-def _host_operations(function: func.FuncOp) -> list[HostOperation]:
+def _host_operations(function: func.FuncOp, total: Cost) -> list[HostOperation]:
     return [
-        HostOperation(
-            name=op.operation.name,
-            location=op.location.name_str if isinstance(op.location, ir.NameLoc) else "",
-            reason=op.operation.attributes[REASON].value,
-            source=source_line(op.location),
-        )
+        _host_operation(op, total)
         for op in function.entry_block.operations
-        if REASON in op.operation.attributes
-        and op.operation.name.startswith(("mfm.", "torch.aten"))
+        if REASON in op.operation.attributes and is_work(op)
     ]
 
 
-def source_line(location: ir.Location) -> str:
-    """``file:line`` of the user's Python behind a location: the last frame outside packages."""
-    frames = re.findall(r'"([^"]+\.py)":(\d+)', str(location))
-    own = [frame for frame in frames if "site-packages" not in frame[0]] or frames
-    return ":".join(own[0]) if own else ""
+def _host_operation(op: ir.OpView, total: Cost) -> HostOperation:
+    own = cost(op)
+    return HostOperation(
+        name=operation_name(op),
+        location=module_path(op.location),
+        reason=op.operation.attributes[REASON].value,
+        source=source_line(op.location),
+        macs=own.macs,
+        bytes=own.bytes,
+        macs_share=own.macs / total.macs if total.macs else 0.0,
+        bytes_share=own.bytes / total.bytes if total.bytes else 0.0,
+    )
+
+
+def _total(function: func.FuncOp) -> Cost:
+    """The cost of an entry wherever its operations run."""
+    costs = [cost(op) for op in function.entry_block.operations if is_work(op)]
+    return Cost(sum(each.macs for each in costs), sum(each.bytes for each in costs))

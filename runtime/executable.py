@@ -29,13 +29,21 @@ class Step:
 
 @dataclass(frozen=True)
 class HostOperation:
-    """An operation that does not run on the accelerator, and why."""
+    """An operation that does not run on the accelerator, and why.
+
+    location: path of the module that it belongs to. source: ``file:line`` of the model's code.
+    macs, bytes: its multiply-accumulates, and the bytes of its operands and results; the shares
+    are of what the entry does anywhere, 0 to 1.
+    """
 
     name: str
     location: str
     reason: str
     source: str
     macs: int = 0
+    bytes: int = 0
+    macs_share: float = 0.0
+    bytes_share: float = 0.0
 
 
 @dataclass(frozen=True)

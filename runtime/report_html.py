@@ -7,6 +7,7 @@ from html import escape
 
 from girih.runtime.report import BOUNDS, LayerReport, Report
 from girih.runtime.report_charts import BOUND_COLOURS, energy_bar, layer_bars, roofline
+from girih.runtime.report_host import host_groups, share_text, short_source, summary
 from girih.runtime.report_table import bytes_text, energy_text, time_text
 
 _STYLE = """
@@ -164,20 +165,16 @@ def _host(report: Report) -> str:
     if not report.host_operations:
         return "<p>Every operation runs on the accelerator.</p>"
     rows = [
-        "<tr>"
-        + "".join(
-            f'<td class="wrap">{escape(text)}</td>'
-            for text in (
-                operation.name,
-                operation.location,
-                operation.reason,
-                operation.source,
-            )  # fmt: skip
-        )
-        + "</tr>"
-        for operation in report.host_operations
+        f'<tr><td class="wrap">{escape(row.name)}</td><td class="wrap">{escape(row.where)}</td>'
+        f'<td class="wrap">{escape(group.reason)}</td>'
+        + _number(row.macs_share, share_text(row.macs_share))
+        + _number(row.bytes_share, share_text(row.bytes_share))
+        + f'<td class="wrap">{escape(short_source(row.source))}</td></tr>'
+        for group in host_groups(report.host_operations)
+        for row in group.rows
     ]
-    return _table(("operation", "layer", "why", "source"), rows)
+    heads = ("operation", "layer", "why", "share of MACs", "share of bytes", "source")
+    return f"<p>{escape(summary(report.host_operations))}</p>{_table(heads, rows)}"
 
 
 def _table(heads: Sequence[str], rows: Sequence[str]) -> str:

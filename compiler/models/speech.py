@@ -107,6 +107,7 @@ def compile_whisper(
     model: Any | None = None,
     dump_ir: str | Path | None = None,
     progress: Callable[[str], None] = lambda stage: None,
+    strict: bool = False,
 ) -> CompiledProgram:
     """Compile Whisper tiny.en (or `model`) to a program with the entries ``encode`` and ``decode``.
 
@@ -128,6 +129,7 @@ def compile_whisper(
         calibration=calibration,
         dump_ir=dump_ir,
         progress=progress,
+        strict=strict,
     )
 
 

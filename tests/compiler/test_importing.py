@@ -13,10 +13,10 @@ from torch_mlir import ir
 from girih.compiler.context import create_context
 from girih.compiler.exporting import export
 from girih.compiler.importing import Importer
-from girih.compiler.schedule import source_line
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import ConvertTorchToMfm
 from girih.passes.interpreter import function_named, interpret
+from girih.passes.locations import source_line
 from girih.runtime.errors import GirihError, ImportingError
 
 
