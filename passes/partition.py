@@ -13,6 +13,7 @@ from girih.dialects.mfm.base import element, shape
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import FALLBACK, erase_unused
 from girih.passes.tiling.movement import moves_rows
+from girih.passes.tiling.rows import is_row_by_row
 
 NPU = "mfm.npu"
 HOST = "mfm.host"
@@ -71,9 +72,7 @@ def host_reason(op: ir.OpView) -> str | None:
         return op.operation.attributes[FALLBACK].value
     if isinstance(op, mfm.QuantizeOp | mfm.DequantizeOp):
         return "a seam between float and integer"
-    if isinstance(op, mfm.IntegerAddOp | mfm.IntegerMultiplyOp) and not all(
-        _repeats_rows(shape(value), shape(op.result)) for value in (op.lhs, op.rhs)
-    ):
+    if isinstance(op, mfm.IntegerAddOp | mfm.IntegerMultiplyOp) and not is_row_by_row(op):
         return "the vector engine repeats whole rows, not parts of them"
     if _has_partial_mask(op):
         return "an attention mask must have a column for every key"
@@ -87,13 +86,6 @@ def host_reason(op: ir.OpView) -> str | None:
     if isinstance(op, mfm.Operation):
         return f"works on {kind}, which the accelerator does not compute with"
     return f"{op.operation.name} has no mfm form"
-
-
-def _repeats_rows(own: tuple[int, ...], result: tuple[int, ...]) -> bool:
-    """Whether broadcasting only repeats a block of whole rows along leading axes."""
-    while own and own[0] == 1:
-        own = own[1:]
-    return own == result[len(result) - len(own) :]
 
 
 def _has_partial_mask(op: ir.OpView) -> bool:

@@ -45,7 +45,16 @@ def test_multiply_and_rms_norm(
 
 
 @pytest.mark.parametrize(
-    ("left", "right"), [((2, 9, 12), (9, 12)), ((9, 12), (12,)), ((3, 4, 5, 6), (5, 6))]
+    ("left", "right"),
+    [
+        ((2, 9, 12), (9, 12)),
+        ((9, 12), (12,)),
+        ((3, 4, 5, 6), (5, 6)),
+        ((1, 9, 4, 12), (1, 9, 1, 12)),
+        ((2, 3, 4, 5, 6), (2, 3, 1, 1, 6)),
+        ((9, 1, 12), (4, 12)),
+        ((7, 1, 12), (7, 1, 12)),
+    ],
 )
 def test_multiply_repeats_rows(
     graph: Any, make_target: MakeTarget, left: tuple[int, ...], right: tuple[int, ...]
