@@ -6,13 +6,16 @@ import logging
 from typing import Any
 
 import torch
+from ml_dtypes import bfloat16
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.export import ExportedProgram
 from torch_mlir import ir
 from torch_mlir.extras.fx_importer import ContextCache, FxImporter, FxImporterHooks, InputInfo
 
+from girih.compiler.precision import compute_in_float32
 from girih.dialects.mfm import ParameterOp
+from girih.dialects.mfm.base import is_narrow
 from girih.runtime.errors import ImportingError
 
 
@@ -31,9 +34,11 @@ class Importer:
         self.module = module
         self.parameters: dict[str, NDArray[Any]] = {}
         self._names: dict[tuple[Any, ...], str] = {}
+        self._tensors: list[Tensor] = []
 
     def import_entry(self, name: str, program: ExportedProgram) -> None:
         """Append ``func.func @name`` in the torch dialect to the module."""
+        program = compute_in_float32(program)
         importer = FxImporter(module=self.module, hooks=_Hooks(self, name))
         # The importer has no other door for locations of one's own.
         untyped: Any = importer
@@ -56,14 +61,18 @@ class Importer:
                 name = f"{suggestion}.{attempt}"
             self._names[key] = name
             self.parameters[name] = _as_array(tensor)
+            # While this lives, no other tensor has its address.
+            self._tensors.append(tensor)
         return self._names[key]
 
 
 def _as_array(tensor: Tensor) -> NDArray[Any]:
+    """A view of a tensor's memory; a copy only where its elements do not lie in order."""
+    tensor = tensor.detach().contiguous()
     if tensor.dtype == torch.bfloat16:
-        # NumPy has no bfloat16; float32 holds each of its values.
-        tensor = tensor.float()
-    return tensor.detach().contiguous().numpy()
+        # NumPy has no bfloat16 of its own, and torch does not know the package that adds it.
+        return tensor.view(torch.int16).numpy().view(bfloat16)
+    return tensor.numpy()
 
 
 class _Hooks(FxImporterHooks):
@@ -98,8 +107,11 @@ class _Hooks(FxImporterHooks):
 
 
 def _element_type(array: NDArray[Any]) -> ir.Type:
+    """The type that a weight is computed with: float16 and bfloat16 are only stored."""
+    if is_narrow(array.dtype):
+        return ir.F32Type.get()
     if array.dtype.kind == "f":
-        return {2: ir.F16Type, 4: ir.F32Type, 8: ir.F64Type}[array.dtype.itemsize].get()
+        return {4: ir.F32Type, 8: ir.F64Type}[array.dtype.itemsize].get()
     if array.dtype.kind == "b":
         return ir.IntegerType.get_signless(1)
     return ir.IntegerType.get_signless(8 * array.dtype.itemsize)
@@ -107,6 +119,8 @@ def _element_type(array: NDArray[Any]) -> ir.Type:
 
 def _torch_spelling(array: NDArray[Any]) -> str:
     """Torch's dialect tells signed integers from unsigned ones; builtin tensors do not."""
+    if is_narrow(array.dtype):
+        return "f32"
     prefix = {"f": "f", "b": "i", "i": "si", "u": "ui"}[array.dtype.kind]
     return prefix + ("1" if array.dtype.kind == "b" else str(8 * array.dtype.itemsize))
 

@@ -26,6 +26,7 @@ from girih.passes.quantize import Quantize
 from girih.passes.simplify import Simplify
 from girih.passes.synchronize import Synchronize
 from girih.passes.tile import Tile
+from girih.passes.widen_parameters import WidenParameters
 from girih.runtime.errors import CompilationError
 
 
@@ -49,6 +50,7 @@ def graph_passes(recipe: Recipe) -> list[Pass]:
 def host_passes() -> list[Pass]:
     """From the graph to what IREE compiles."""
     return [
+        WidenParameters(),  # 16-bit weights stay so in the archive and in memory
         ConvertMfmToLinalg(*byte_tile()),  # int8 products in the tile that this CPU multiplies
         LowerTorchFallback(),  # after ours: its passes want to see builtin tensors at the seams
     ]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ml_dtypes import bfloat16
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
@@ -40,10 +41,14 @@ _DTYPES = {
     "int64": "I64",
     "uint64": "U64",
     "float16": "F16",
+    "bfloat16": "BF16",
     "float32": "F32",
     "float64": "F64",
 }
-_NUMPY = {code: np.dtype(name).newbyteorder("<") for name, code in _DTYPES.items()}
+_NUMPY = {
+    code: np.dtype(bfloat16) if name == "bfloat16" else np.dtype(name).newbyteorder("<")
+    for name, code in _DTYPES.items()
+}
 
 
 class _Tensor(TypedDict):

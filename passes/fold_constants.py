@@ -11,6 +11,7 @@ from torch_mlir.dialects import func
 
 from girih.dialects.mfm import Operation, ParameterOp
 from girih.dialects.mfm.base import shape
+from girih.dialects.mfm.parameter import narrowed, widened
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import erase_unused
 
@@ -49,7 +50,8 @@ def _fold(op: ir.OpView, compilation: Compilation) -> None:
     result = op.results[0]
     if np.prod(shape(result)) > sum(np.prod(shape(operand)) for operand in op.operands):
         return
-    arrays = [compilation.parameters[s.opview.parameter.value] for s in sources]
+    stored = [compilation.parameters[s.opview.parameter.value] for s in sources]
+    arrays = [widened(array) for array in stored]
     folded = op.reference(*arrays)
     for operand, array in zip(op.operands, arrays, strict=True):
         if operand.type == result.type and np.array_equal(array, folded):
@@ -58,7 +60,7 @@ def _fold(op: ir.OpView, compilation: Compilation) -> None:
     name = f"{sources[-1].opview.parameter.value}.{op.operation.name.removeprefix('mfm.')}"
     while name in compilation.parameters:
         name += "_"
-    compilation.parameters[name] = folded
+    compilation.parameters[name] = narrowed(folded, stored[-1])
     with ir.InsertionPoint(op), op.location:
         constant = ParameterOp(parameter=ir.StringAttr.get(name), result=result.type)
     result.replace_all_uses_with(constant.result)

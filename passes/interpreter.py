@@ -12,6 +12,7 @@ from torch_mlir import ir
 from torch_mlir.dialects import func
 
 from girih.dialects.mfm import Operation, ParameterOp
+from girih.dialects.mfm.parameter import widened
 from girih.runtime.errors import CompilationError
 
 Array = NDArray[Any]
@@ -45,7 +46,7 @@ def interpret(
         if isinstance(op, func.ReturnOp):
             return [values[operand] for operand in op.operands]
         if isinstance(op, ParameterOp):
-            result = parameters[op.parameter.value]
+            result = widened(parameters[op.parameter.value])
         elif isinstance(op, Operation):
             result = op.reference(*(values[operand] for operand in op.operands))
         else:

@@ -17,6 +17,7 @@ from girih.passes.quantize import Quantize
 from girih.passes.simplify import Simplify
 from girih.passes.synchronize import Synchronize
 from girih.passes.tile import Tile
+from girih.passes.widen_parameters import WidenParameters
 
 PASSES: dict[str, type[Pass]] = {
     each.name: each
@@ -29,6 +30,7 @@ PASSES: dict[str, type[Pass]] = {
         Calibrate,
         Quantize,
         Partition,
+        WidenParameters,
         ConvertMfmToLinalg,
         LowerTorchFallback,
         Tile,

@@ -37,7 +37,10 @@ class TensorSpec:
         that already has the stored dtype passes as it is. Raises `InputError` for another shape
         or dtype.
         """
-        array = np.asarray(value.detach().numpy() if hasattr(value, "detach") else value)
+        if hasattr(value, "detach"):  # a tensor; NumPy has no bfloat16
+            value = value.detach()
+            value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+        array = np.asarray(value)
         if array.shape != self.shape:
             raise InputError(
                 f"argument {self.name!r} has shape {list(array.shape)}, expected {list(self.shape)}"

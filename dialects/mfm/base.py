@@ -8,6 +8,7 @@ quantized ones are plain i8, i16 or i32 whose scale is known to the compiler, no
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 from torch_mlir import ir
@@ -25,6 +26,15 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "f32": np.dtype(np.float32),
     "f64": np.dtype(np.float64),
 }
+
+
+NARROW = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
+"""Element types in which weights may be stored; their values are computed with as f32."""
+
+
+def is_narrow(dtype: np.dtype[Any]) -> bool:
+    """Whether an element type is one that is only stored."""
+    return dtype in NARROW
 
 
 class BooleanAttribute(ir.Attribute):

@@ -11,6 +11,7 @@ from torch_mlir import ir
 
 from girih.dialects.mfm import ParameterOp, ReshapeOp, TransposeOp
 from girih.dialects.mfm.base import element, shape
+from girih.dialects.mfm.parameter import narrowed, widened
 from girih.passes.base import Compilation
 
 FROM_BUILTIN = "torch_c.from_builtin_tensor"
@@ -80,12 +81,13 @@ class Rewriter:
         owner = value.owner
         if isinstance(owner, ir.Block) or not isinstance(owner.opview, ParameterOp):
             raise NotConvertibleError("a weight is computed at run time")
-        return self.compilation.parameters[owner.opview.parameter.value]
+        return widened(self.compilation.parameters[owner.opview.parameter.value])
 
     def derived(self, value: ir.Value, how: str, array: NDArray[Any]) -> ir.Value:
         """A new weight made from an old one; `how` completes its name, made once."""
-        name = f"{value.owner.opview.parameter.value}.{how}"
-        return self.parameter(name, array, value.type.element_type)
+        source = value.owner.opview.parameter.value
+        array = narrowed(array, self.compilation.parameters[source])
+        return self.parameter(f"{source}.{how}", array, value.type.element_type)
 
     def parameter(self, name: str, array: NDArray[Any], element_type: ir.Type) -> ir.Value:
         """A reference to an array that is added to the archive under a name."""
