@@ -14,7 +14,16 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from girih.compiler.functional import make_functional
-from girih.compiler.patches.base import Patch, Recording, applied, record
+from girih.compiler.patches.base import (
+    Patch,
+    Recording,
+    Replacement,
+    applied,
+    preserved,
+    record,
+    replaced,
+)
+from girih.compiler.patches.decisions import Guard, replaying
 from girih.runtime.errors import ImportingError
 
 _TOLERANCE = 1e-3
@@ -68,23 +77,31 @@ def export(
         warnings.simplefilter("ignore")
         try:
             fresh_args, fresh_kwargs = pytree.tree_map(_distinct, (args, kwargs))
-            record(module, patches, lambda: module(*fresh_args, **fresh_kwargs), recording)
+            with preserved(module):
+                record(module, patches, lambda: module(*fresh_args, **fresh_kwargs), recording)
         except Exception as error:
             raise ImportingError(
                 f"{type(module).__name__} does not run on its example inputs: {_first_line(error)}"
             ) from error
+        stack.enter_context(preserved(module))
+        guards: list[Guard] = []
         names = stack.enter_context(applied(module, patches, recording))
         try:
+            if recording.replays:
+                forward = replaying(module.forward, recording.decisions, guards)
+                stack.enter_context(replaced(Replacement(module, "forward", forward)))
             exported = torch.export.export(module, args, kwargs or None, strict=False)
-            program = make_functional(exported)
+            program = make_functional(exported, guards)
         except ImportingError:
             raise
         except Exception as error:
             raise ImportingError(
                 f"torch.export cannot trace {type(module).__name__}: {_first_line(error)}"
             ) from error
+        if guards:
+            names.extend(patch.name for patch in patches if patch.replays)
         notes = _compare(program, args, kwargs, recording.result)
-    return Exported(program, tuple(names), notes)
+    return Exported(program, tuple(dict.fromkeys(names)), notes)
 
 
 def _compare(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch.export.graph_signature import (
     TensorArgument,
 )
 
+from girih.compiler.patches.decisions import Guard
 from girih.runtime.errors import ImportingError
 
 _ASSERTS = (
@@ -53,21 +54,23 @@ def decompositions() -> dict[torch._ops.OperatorBase, Callable[..., Any]]:
     }
 
 
-def make_functional(program: ExportedProgram) -> ExportedProgram:
+def make_functional(program: ExportedProgram, guards: Sequence[Guard] = ()) -> ExportedProgram:
     """Decompose the tail, drop asserts, turn mutated inputs into results after the user's own.
 
     Decomposing makes mutation visible in the signature alone. Results that are not tensors (None, numbers) are dropped.
-    Raises `ImportingError` where a buffer is mutated or a shape depends on data.
+    The last of the module's own results are the guards; they are taken away.
+    Raises `ImportingError` where a buffer is mutated, a shape depends on data, or a guard on
+    weights.
     """
     program = program.run_decompositions(decompositions())
-    _order_results(program)
+    _order_results(program, guards)
     _erase_dead(program.graph)
     _refuse_dynamic(program.graph)
     program.graph_module.recompile()
     return program
 
 
-def _order_results(program: ExportedProgram) -> None:
+def _order_results(program: ExportedProgram, guards: Sequence[Guard]) -> None:
     specs = program.graph_signature.output_specs
     output = program.graph.output_node()
     values: Any = output.args[0]
@@ -85,9 +88,28 @@ def _order_results(program: ExportedProgram) -> None:
         user = OutputSpec(OutputKind.USER_OUTPUT, spec.arg, None)
         target = mutated if spec.kind is OutputKind.USER_INPUT_MUTATION else own
         target.append((user, value))
+    for guard in guards[::-1]:
+        _, value = own.pop()
+        _refuse_weights(program, value, guard)
     ordered = own + mutated
     specs[:] = [spec for spec, _ in ordered]
     output.args = (tuple(value for _, value in ordered),)
+
+
+def _refuse_weights(program: ExportedProgram, value: fx.Node, guard: Guard) -> None:
+    """Refuse a decision that is made by what the model computes, and not by its inputs alone."""
+    weights = program.graph_signature.inputs_to_parameters
+    seen: set[fx.Node] = set()
+    waiting = [value]
+    while waiting:
+        node = waiting.pop()
+        if node.name in weights:
+            raise ImportingError(
+                f"{guard.line} decides by values that are computed with {weights[node.name]}: they "
+                "differ from one input to the next, and shapes must be known at compile time"
+            )
+        waiting.extend(each for each in node.all_input_nodes if each not in seen)
+        seen.update(node.all_input_nodes)
 
 
 def _erase_dead(graph: fx.Graph) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 
 from girih.compiler.patches.base import Call, Patch, Replacement, Site
+from girih.compiler.patches.inputs_decide import INPUTS_DECIDE
+from girih.compiler.patches.masks_as_eager import MASKS_AS_EAGER
 
-PATCHES: tuple[Patch, ...] = ()
+PATCHES: tuple[Patch, ...] = (INPUTS_DECIDE, MASKS_AS_EAGER)
 
 
 def known_patches() -> tuple[Patch, ...]:

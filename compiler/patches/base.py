@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from girih.compiler.patches.decisions import Decisions, recorded
+
 
 @dataclass(frozen=True)
 class Call:
@@ -66,13 +68,16 @@ class Patch:
         classes: names of module classes, derived ones included, that need it.
         replace: the stand-ins for one recognized module.
         records: methods whose calls are to be recorded in an eager run on the example inputs.
+        replays: answer what the code reads from integers, masks and grids as in the eager run
+            (`decisions.py`); the program is then for inputs that lead to the same answers.
     """
 
     name: str
     reason: str
     classes: frozenset[str]
-    replace: Callable[[Site], Sequence[Replacement]]
+    replace: Callable[[Site], Sequence[Replacement]] = lambda site: ()
     records: tuple[str, ...] = ()
+    replays: bool = False
 
     def recognizes(self, module: nn.Module) -> bool:
         """Whether the module is of one of the classes."""
@@ -81,9 +86,11 @@ class Patch:
 
 @dataclass
 class Recording:
-    """The eager run: what the model returned, and what the recognized modules were called with."""
+    """The eager run: what the model returned, what it decided, and the calls that it made."""
 
     result: Any = None
+    replays: bool = False
+    decisions: Decisions = field(default_factory=Decisions)
     calls: dict[int, dict[str, list[Call]]] = field(
         default_factory=dict[int, dict[str, list[Call]]]
     )
@@ -95,6 +102,8 @@ def record(
     """Run the model eagerly once and note the calls that patches want to know."""
     with ExitStack() as stack:
         for each in module.modules():
+            if any(patch.replays and patch.recognizes(each) for patch in patches):
+                recording.replays = True
             methods = {
                 name for patch in patches if patch.recognizes(each) for name in patch.records
             }
@@ -102,6 +111,8 @@ def record(
             for name in methods:
                 heard = listener(getattr(each, name), calls[name])
                 stack.enter_context(replaced(Replacement(each, name, heard)))
+        if recording.replays:
+            stack.enter_context(recorded(recording.decisions))
         recording.result = run()
 
 
@@ -136,6 +147,20 @@ def replaced(replacement: Replacement) -> Generator[None]:
             setattr(owner, name, before)
         else:
             delattr(owner, name)
+
+
+@contextmanager
+def preserved(module: nn.Module) -> Generator[None]:
+    """Undo what a run sets in modules: some keep tensors, which an export leaves without values."""
+    before = [(each, dict(vars(each)), dict(each._buffers)) for each in module.modules()]
+    try:
+        yield
+    finally:
+        for each, attributes, buffers in before:
+            vars(each).clear()
+            vars(each).update(attributes)
+            each._buffers.clear()
+            each._buffers.update(buffers)
 
 
 def listener(method: Callable[..., Any], calls: list[Call]) -> Callable[..., Any]:

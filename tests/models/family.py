@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.cache_utils import DynamicCache
 
 from girih.compiler.models.static_cache import cross_cache, empty_rows, rows_of, self_cache
 
@@ -69,12 +70,16 @@ class Decode(nn.Module):
 
 
 def decode_cell(model: nn.Module, prompt: Mapping[str, Any], **fixed: Any) -> Cell:
-    """The decode cell of a causal model: its caches' shapes come from a run over a prompt."""
+    """The decode cell of a causal model: its caches' shapes come from a run over a prompt.
+
+    The run's cache keeps all rows of windowed layers too, as the cell's caches do.
+    """
     with torch.no_grad():
-        cache = model(**prompt, use_cache=True).past_key_values
+        own = {} if "decoder_input_ids" in prompt else {"past_key_values": DynamicCache()}
+        cache = model(**prompt, **own, use_cache=True).past_key_values
     filled = rows_of(cache)
     length = filled[0].shape[1]
-    rows = empty_rows(filled, CACHE_LENGTH)
+    rows = empty_rows(filled, max(CACHE_LENGTH, length + 4))
     for empty, old in zip(rows, filled, strict=True):
         empty[:, :length] = old
     inputs = (torch.tensor([[3]]), torch.tensor([length]), *rows)

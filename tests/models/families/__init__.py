@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from tests.models.families import text, vision_language
+from tests.models.families import idefics, qwen_vl, resolutions, text, vision_language
 from tests.models.family import Family
 
-FAMILIES: tuple[Family, ...] = (*text.FAMILIES, *vision_language.FAMILIES)
+FAMILIES: tuple[Family, ...] = (
+    *text.FAMILIES,
+    *vision_language.FAMILIES,
+    *resolutions.FAMILIES,
+    *idefics.FAMILIES,
+    *qwen_vl.FAMILIES,
+)

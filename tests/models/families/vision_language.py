@@ -13,23 +13,23 @@ from tests.models.family import Call, Cell, Family, decode_cell, ids, noise, see
 
 IMAGE = 98
 """The token that stands for one image feature."""
-CLIP_VISION = dict(
-    hidden_size=32,
-    intermediate_size=64,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    image_size=28,
-    patch_size=14,
-    projection_dim=32,
-)
-SIGLIP_VISION = dict(
-    hidden_size=32,
-    intermediate_size=64,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    image_size=28,
-    patch_size=14,
-)
+CLIP_VISION = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": 28,
+    "patch_size": 14,
+    "projection_dim": 32,
+}
+SIGLIP_VISION = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": 28,
+    "patch_size": 14,
+}
 
 
 def tower_cell(model: hf.PreTrainedModel, **inputs: Tensor) -> Cell:
@@ -134,18 +134,19 @@ def internvl() -> Mapping[str, Cell]:
 def chameleon() -> Mapping[str, Cell]:
     config = hf.ChameleonConfig(
         **{**LLAMA, "num_key_value_heads": 4},
-        vq_config=dict(
-            embed_dim=16,
-            num_embeddings=32,
-            latent_channels=16,
-            resolution=16,
-            base_channels=32,
-            channel_multiplier=[1, 2],
-            num_res_blocks=1,
-        ),
+        vq_config={
+            "embed_dim": 16,
+            "num_embeddings": 32,
+            "latent_channels": 16,
+            "resolution": 16,
+            "base_channels": 32,
+            "channel_multiplier": [1, 2],
+            "num_res_blocks": 1,
+        },
         vocabulary_map={
             "<image>": IMAGE,
-            **{f"IMGIMG{chr(65 + i // 26)}{chr(65 + i % 26)}Z": i + 10 for i in range(32)},
+            # The image codes are written with letters for digits.
+            **{f"IMGIMG{chr(65 + i // 10)}{chr(65 + i % 10)}Z": i + 10 for i in range(32)},
         },
     )
     model = seeded(hf.ChameleonForConditionalGeneration, config)
