@@ -12,6 +12,7 @@ from girih.dialects import mfm
 from girih.dialects.mfm.base import element, shape
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import FALLBACK, erase_unused
+from girih.passes.quantization.plan import state_of
 from girih.passes.tiling.movement import moves_rows
 from girih.passes.tiling.rows import is_row_by_row
 
@@ -100,6 +101,8 @@ def _is_tensor(value: ir.Value) -> bool:
 
 def _partition(function: func.FuncOp, module: ir.Module) -> None:
     block = function.entry_block
+    returned = block.operations[len(block.operations) - 1]
+    _copy_returned_weights(returned)
     depths: dict[ir.Value, int] = {}
     segments: dict[int, list[ir.OpView]] = {}
     for op in block.operations:
@@ -118,7 +121,6 @@ def _partition(function: func.FuncOp, module: ir.Module) -> None:
         for result in op.results:
             depths[result] = depth
         segments.setdefault(depth, []).append(op)
-    returned = block.operations[len(block.operations) - 1]
     for depth in sorted(segments):
         with ir.InsertionPoint(returned), function.location:
             _outline(function, module, depth, segments[depth])
@@ -138,24 +140,18 @@ def _outline(
         )
     )
     members = {op.operation for op in operations}
-    outputs = [
-        result
-        for op in operations
-        for result in op.results
-        if any(user not in members for user in _users(result))
-    ]
+    results = [result for op in operations for result in op.results]
+    outputs = [each for result in results for each in _outputs(function, result, members, depth)]
     kind = "npu" if depth % 2 else "host"
     name = f"{function.name.value}.{kind}{depth}"
-    types = [value.type for value in inputs], [value.type for value in outputs]
+    types = [value.type for value in inputs], [output.value.type for output in outputs]
     with ir.InsertionPoint(module.body):
         outlined = func.FuncOp(name, types)
     outlined.attributes[NPU if depth % 2 else HOST] = ir.UnitAttr.get()
     outlined.attributes["arg_attrs"] = ir.ArrayAttr.get(
         [_argument_attributes(function, value) for value in inputs]
     )
-    outlined.attributes["res_attrs"] = ir.ArrayAttr.get(
-        [_result_attributes(function, value) for value in outputs]
-    )
+    outlined.attributes["res_attrs"] = ir.ArrayAttr.get([output.attributes for output in outputs])
     body = outlined.add_entry_block()
     call = func.CallOp(types[1], name, inputs)
     mapping = dict(zip(inputs, body.arguments, strict=True))
@@ -167,11 +163,10 @@ def _outline(
             for index, operand in enumerate(op.operands):
                 copy.operands[index] = mapping[operand]
             mapping.update(zip(op.results, copy.results, strict=True))
-        func.ReturnOp([mapping[value] for value in outputs])
-    for old, new in zip(outputs, call.results, strict=True):
-        for use in list(old.uses):
-            if use.owner.operation not in members:
-                use.owner.operation.operands[use.operand_number] = new
+        func.ReturnOp([mapping[output.value] for output in outputs])
+    for output, new in zip(outputs, call.results, strict=True):
+        for user, number in output.uses:
+            user.operands[number] = new
     for op in reversed(operations):
         # Lists whose readers are gone were made anew where those went.
         for reader in {use.owner.operation for result in op.results for use in result.uses}:
@@ -203,12 +198,13 @@ def _sources(op: ir.OpView | ir.Operation) -> list[ir.Value]:
     return sources
 
 
-def _users(value: ir.Value) -> list[ir.Operation]:
-    """The operations that read a value, through lists too."""
-    users: list[ir.Operation] = []
+def _users(value: ir.Value) -> list[tuple[ir.Operation, int]]:
+    """The operations that read a value, through lists too, and as which operand."""
+    users: list[tuple[ir.Operation, int]] = []
     for use in value.uses:
         user = use.owner.operation
-        users += _users(user.results[0]) if user.name == _LIST else [user]
+        is_list = user.name == _LIST
+        users += _users(user.results[0]) if is_list else [(user, use.operand_number)]
     return users
 
 
@@ -236,8 +232,50 @@ def _argument_attributes(function: func.FuncOp, value: ir.Value) -> ir.DictAttr:
     return ir.DictAttr.get({})
 
 
-def _result_attributes(function: func.FuncOp, value: ir.Value) -> ir.DictAttr:
+@dataclass(frozen=True)
+class _Output:
+    """A result of a segment, and the operands elsewhere that read it."""
+
+    value: ir.Value
+    attributes: ir.DictAttr
+    uses: list[tuple[ir.Operation, int]]
+
+
+def _outputs(
+    function: func.FuncOp, value: ir.Value, members: set[ir.Operation], depth: int
+) -> list[_Output]:
+    """The results of a segment that one value makes.
+
+    One for all readers; and on the accelerator, where states live in its memory, one for each
+    state whose next value it is.
+    """
+    states: list[_Output] = []
+    plain: list[tuple[ir.Operation, int]] = []
+    attributes = ir.DictAttr.get({})
     for use in value.uses:
-        if isinstance(use.owner, func.ReturnOp) and "res_attrs" in function.attributes:
-            return function.attributes["res_attrs"][use.operand_number]
-    return ir.DictAttr.get({})
+        user, number = use.owner.operation, use.operand_number
+        returned = isinstance(use.owner, func.ReturnOp) and "res_attrs" in function.attributes
+        if returned and depth % 2 and state_of(function, "res_attrs", number) is not None:
+            states.append(
+                _Output(value, function.attributes["res_attrs"][number], [(user, number)])
+            )
+            continue
+        if returned:
+            attributes = function.attributes["res_attrs"][number]
+        if user not in members:
+            plain.append((user, number))
+    is_read = any(
+        user not in members and (user.name != "func.return" or (user, number) in plain)
+        for user, number in _users(value)
+    )
+    return states + ([_Output(value, attributes, plain)] if is_read else [])
+
+
+def _copy_returned_weights(returned: ir.OpView) -> None:
+    """Let a weight that is a result of the function be the result of an operation."""
+    with ir.InsertionPoint(returned), returned.location:
+        for number, value in enumerate(returned.operands):
+            owner = value.owner
+            if not isinstance(owner, ir.Block) and isinstance(owner.opview, mfm.ParameterOp):
+                copy = mfm.ReshapeOp(x=value, result=value.type)
+                returned.operation.operands[number] = copy.result

@@ -14,6 +14,7 @@ from girih.compiler.context import create_context
 from girih.passes.base import Compilation
 from girih.passes.interpreter import function_named, interpret
 from girih.passes.partition import HOST, NPU, REASON, Partition, host_reason
+from girih.passes.quantization.plan import state_of
 
 PARAMETERS = {"w": np.array([3, -5, 7], np.int8)}
 
@@ -117,6 +118,33 @@ def test_a_function_that_computes_nothing_has_no_segments() -> None:
         f"func.func @f(%x: {T8}) -> {T8} {{ return %x : {T8} }}", np.zeros(3, np.int8)
     )
     assert segments(module) == []
+
+
+def test_a_weight_that_is_a_result() -> None:
+    module = partitioned(
+        f"""func.func @f(%x: {T8}) -> ({T8}, {T8}, {T8}) {{
+          %w = "mfm.parameter"() {{parameter = "w"}} : () -> {T8}
+          %0 = "mfm.rescale"(%w) {{multiplier = 3 : i64, shift = 2 : i64}} : ({T8}) -> {T8}
+          return %w, %0, %w : {T8}, {T8}, {T8}
+        }}""",
+        np.zeros(3, np.int8),
+    )
+    assert segments(module) == ["f.host0", "f.npu1"]
+
+
+def test_a_state_that_something_else_reads_is_a_result_too() -> None:
+    """The device keeps its copy; the host and the caller get theirs."""
+    module = partitioned(
+        f"""func.func @f(%x: {T8}) -> ({T8} {{mfm.state = "kept"}}, {T32}, {T8}) {{
+          %0 = "mfm.rescale"(%x) {{multiplier = 3 : i64, shift = 2 : i64}} : ({T8}) -> {T8}
+          %1 = "mfm.dequantize"(%0) {{scale = 0.5 : f64}} : ({T8}) -> {T32}
+          return %0, %1, %0 : {T8}, {T32}, {T8}
+        }}""",
+        np.array([1, 2, 3], np.int8),
+    )
+    npu = function_named(module, "f.npu1")
+    assert [state_of(npu, "res_attrs", index) for index in range(2)] == ["kept", None]
+    assert segments(module) == ["f.npu1", "f.host2"]
 
 
 def test_reasons() -> None:
