@@ -126,11 +126,15 @@ def _view(data: memoryview, name: str, tensor: _Tensor) -> Array:
     return np.frombuffer(data[begin:end], dtype).reshape(shape)
 
 
-def read_safetensors(path: str | Path) -> dict[str, Array]:
-    """Arrays of any safetensors file, mapped; raises `ArtifactError` naming the file."""
+def read_safetensors(path: str | Path, *, private: bool = False) -> dict[str, Array]:
+    """Arrays of any safetensors file, mapped; raises `ArtifactError` naming the file.
+
+    They are read-only, or with `private` a page is copied when it is written: the file stays.
+    """
+    access = mmap.ACCESS_COPY if private else mmap.ACCESS_READ
     try:
         with Path(path).open("rb") as file:
-            return decode(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+            return decode(memoryview(mmap.mmap(file.fileno(), 0, access=access)))
     except (OSError, ValueError) as error:  # ValueError: an empty file can not be mapped
         reason = getattr(error, "strerror", None) or str(error)
         raise ArtifactError(f"weights {path}: can not be read: {reason}") from error

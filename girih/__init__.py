@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from girih.compiler.artifact import load
+    from girih.compiler.checkpoint import empty_weights, load_checkpoint
     from girih.compiler.compilation import Entry, ExportWarning, compile
     from girih.compiler.generator import Generator, compile_generator, load_generator
     from girih.compiler.program import CompiledProgram as Program
@@ -50,7 +51,9 @@ __all__ = [
     "__version__",
     "compile",
     "compile_generator",
+    "empty_weights",
     "load",
+    "load_checkpoint",
     "load_generator",
 ]
 
@@ -78,7 +81,9 @@ _HOMES = {
     "TargetError": "girih.runtime.errors",
     "compile": "girih.compiler.compilation",
     "compile_generator": "girih.compiler.generator",
+    "empty_weights": "girih.compiler.checkpoint",
     "load": "girih.compiler.artifact",
+    "load_checkpoint": "girih.compiler.checkpoint",
     "load_generator": "girih.compiler.generator",
 }
 
