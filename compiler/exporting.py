@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
+from girih.compiler.export_errors import explain, explain_run, quiet
 from girih.compiler.functional import make_functional
 from girih.compiler.patches.base import (
     Patch,
@@ -24,6 +25,7 @@ from girih.compiler.patches.base import (
     replaced,
 )
 from girih.compiler.patches.decisions import Guard, replaying
+from girih.compiler.refusals import refuse_inputs, refuse_module, refuse_results
 from girih.runtime.errors import ImportingError
 
 _TOLERANCE = 1e-3
@@ -63,6 +65,9 @@ def export(
     """
     if isinstance(module, ExportedProgram):
         return Exported(make_functional(module))
+    refuse_inputs(module, inputs)
+    refuse_module(module)
+    model = module
     # torch.export makes one input of two arguments that are the same tensor; callers often pass
     # the same zeros for many caches.
     if isinstance(inputs, Mapping):
@@ -80,9 +85,8 @@ def export(
             with preserved(module):
                 record(module, patches, lambda: module(*fresh_args, **fresh_kwargs), recording)
         except Exception as error:
-            raise ImportingError(
-                f"{type(module).__name__} does not run on its example inputs: {_first_line(error)}"
-            ) from error
+            raise ImportingError(explain_run(error, model)) from error
+        refuse_results(model, recording.result)
         stack.enter_context(preserved(module))
         guards: list[Guard] = []
         names = stack.enter_context(applied(module, patches, recording))
@@ -90,14 +94,13 @@ def export(
             if recording.replays:
                 forward = replaying(module.forward, recording.decisions, guards)
                 stack.enter_context(replaced(Replacement(module, "forward", forward)))
-            exported = torch.export.export(module, args, kwargs or None, strict=False)
+            with quiet():
+                exported = torch.export.export(module, args, kwargs or None, strict=False)
             program = make_functional(exported, guards)
         except ImportingError:
             raise
         except Exception as error:
-            raise ImportingError(
-                f"torch.export cannot trace {type(module).__name__}: {_first_line(error)}"
-            ) from error
+            raise ImportingError(explain(error, model)) from error
         if guards:
             names.extend(patch.name for patch in patches if patch.replays)
         notes = _compare(program, args, kwargs, recording.result)
@@ -150,8 +153,3 @@ def _relative_difference(ours: Tensor, theirs: Tensor) -> float:
 
 def _distinct(value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) else value
-
-
-def _first_line(error: Exception) -> str:
-    lines = (line.strip() for line in str(error).splitlines())
-    return next((line for line in lines if line), type(error).__name__)

@@ -16,6 +16,7 @@ from torch.export.graph_signature import (
 )
 
 from girih.compiler.patches.decisions import Guard
+from girih.compiler.refusals import refuse_dynamic, refuse_operations
 from girih.runtime.errors import ImportingError
 
 _ASSERTS = (
@@ -65,7 +66,8 @@ def make_functional(program: ExportedProgram, guards: Sequence[Guard] = ()) -> E
     program = program.run_decompositions(decompositions())
     _order_results(program, guards)
     _erase_dead(program.graph)
-    _refuse_dynamic(program.graph)
+    refuse_dynamic(program.graph)
+    refuse_operations(program)
     program.graph_module.recompile()
     return program
 
@@ -119,24 +121,3 @@ def _erase_dead(graph: fx.Graph) -> None:
         is_assert = str(node.target).rpartition(".")[0] in _ASSERTS
         if is_assert or not node.users:
             graph.erase_node(node)
-
-
-def _refuse_dynamic(graph: fx.Graph) -> None:
-    """Refuse what has a size that is known at run time only."""
-    for node in graph.nodes:
-        value = node.meta.get("val")
-        sizes = value.shape if isinstance(value, torch.Tensor) else (value,)
-        if any(isinstance(size, torch.SymInt | torch.SymFloat | torch.SymBool) for size in sizes):
-            raise ImportingError(
-                f"{node.target} yields a size or a number that depends on data"
-                f"{_where(node)}: shapes must be known at compile time"
-            )
-
-
-def _where(node: fx.Node) -> str:
-    lines = [line.strip() for line in (node.stack_trace or "").splitlines()]
-    files = [line for line in lines if line.startswith("File ")]
-    if not files:
-        return ""
-    name, line = files[-1].removeprefix("File ").split(", ")[:2]
-    return f" ({name.strip(chr(34))}:{line.removeprefix('line ')})"
