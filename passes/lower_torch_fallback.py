@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch_mlir import ir
 from torch_mlir.passmanager import PassManager
 
+from girih.passes.advice import way_out
 from girih.passes.base import Compilation
+from girih.passes.locations import frame_text, model_frame, source_line
 from girih.runtime.errors import CompilationError
 
 # torch-mlir's own pipeline to linalg ends in a contract check that no other dialect passes; its
@@ -48,20 +51,50 @@ class LowerTorchFallback:
             raise CompilationError(_explain(module, str(error))) from error
         left = _torch_operations(module)
         if left:
-            raise CompilationError(f"{left[0]} has no lowering in girih or in torch-mlir")
+            raise CompilationError(_refusal(_name(left[0]), source_line(left[0].location)))
 
 
-def _torch_operations(module: ir.Module) -> list[str]:
-    names: list[str] = []
-    for function in module.body.operations:
-        for region in function.regions:
-            for block in region.blocks:
-                for op in block.operations:
-                    if op.operation.name.startswith("torch"):
-                        names.append(op.operation.name)
-    return names
+def _torch_operations(module: ir.Module) -> list[ir.OpView]:
+    return [
+        op
+        for function in module.body.operations
+        for region in function.regions
+        for block in region.blocks
+        for op in block.operations
+        if op.operation.name.startswith("torch")
+    ]
+
+
+def _name(op: ir.OpView) -> str:
+    """Name of an operation, as torch has it where torch-mlir does not know it."""
+    if op.operation.name == "torch.operator":
+        return op.operation.attributes["name"].value
+    return op.operation.name
 
 
 def _explain(module: ir.Module, text: str) -> str:
+    """Name the operation that stopped the lowering, and the model's line."""
     lines = [line.split("error: ", 1)[1] for line in text.splitlines() if "error: " in line]
-    return lines[0] if lines else f"torch-mlir cannot lower the fallback operations: {text[:200]}"
+    line = next(iter(lines), text)
+    frames = re.findall(r'"([^"]+\.py)":(\d+)', line.partition(": failed to")[0])
+    where = frame_text(model_frame([(file, int(number)) for file, number in frames]))
+    found = re.search(r"failed to legalize operation '([\w.]+)'", line)
+    opaque = re.search(r'"torch.operator"\(.*?name = "([^"]+)"', line)
+    if opaque is not None:
+        return _refusal(opaque.group(1), where)
+    if found is not None and not found.group(1).startswith(_CONSTANTS):
+        return _refusal(found.group(1), where)
+    # The constants of an operation that stays are reported in its place.
+    left = [op for op in _torch_operations(module) if not op.operation.name.startswith(_CONSTANTS)]
+    left.sort(key=lambda op: op.operation.name != "torch.operator")
+    if left:
+        return _refusal(_name(left[0]), source_line(left[0].location))
+    return f"torch-mlir cannot lower the fallback operations: {line[:200]}"
+
+
+_CONSTANTS = ("torch.constant.", "torch.vtensor.literal", "torch.prim.", "torch_c.")
+
+
+def _refusal(name: str, where: str) -> str:
+    at = f" at {where}" if where else ""
+    return f"{name}{at} has no lowering in girih or in torch-mlir: {way_out(name)}"
