@@ -15,6 +15,7 @@ from girih.dialects.mfm.normalization import IntegerLayerNormOp, LayerNormOp
 from girih.dialects.mfm.parameter import ParameterOp
 from girih.dialects.mfm.quantization import DequantizeOp, QuantizeOp, RescaleOp
 from girih.dialects.mfm.shaping import ReshapeOp, SliceOp, TransposeOp
+from girih.dialects.mfm.unary import UnaryOp
 
 __all__ = [
     "AddOp",
@@ -42,9 +43,9 @@ __all__ = [
     "Operation",
     "ParameterOp",
     "QuantizeOp",
-    "DequantizeOp",
     "RescaleOp",
     "ReshapeOp",
     "SliceOp",
     "TransposeOp",
+    "UnaryOp",
 ]

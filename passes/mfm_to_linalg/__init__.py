@@ -26,6 +26,7 @@ from girih.passes.mfm_to_linalg import (
     packed_attention,
     quantization,
     shaping,
+    unary,
 )
 from girih.passes.mfm_to_linalg.parameter import PARAMETER_SCOPE, Globals
 
@@ -57,6 +58,7 @@ _LOWERINGS: dict[str, Lowering] = {
     "mfm.reshape": shaping.lower_reshape,
     "mfm.slice": shaping.lower_slice,
     "mfm.transpose": shaping.lower_transpose,
+    "mfm.unary": unary.lower_unary,
 }
 
 
