@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import io
 import linecache
 import logging
 import re
+import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 
 import torch
 
@@ -104,8 +106,12 @@ def quiet() -> Iterator[None]:
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
+    printed = io.StringIO()
     try:
-        yield
+        with redirect_stderr(printed):
+            yield
+        # What the model itself printed; of a failure, torch's own graph would drown it.
+        sys.stderr.write(printed.getvalue())
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -16,7 +16,8 @@ from torch.export.graph_signature import (
 )
 
 from girih.compiler.patches.decisions import Guard
-from girih.compiler.refusals import refuse_dynamic, refuse_operations
+from girih.compiler.refusals import node_line, refuse_dynamic, refuse_operations
+from girih.compiler.sorting import SORTING
 from girih.runtime.errors import ImportingError
 
 _ASSERTS = (
@@ -52,7 +53,7 @@ def decompositions() -> dict[torch._ops.OperatorBase, Callable[..., Any]]:
         op: how
         for op, how in table.items()
         if str(op).removeprefix("aten.").partition(".")[0] not in _WHOLE
-    }
+    } | SORTING
 
 
 def make_functional(program: ExportedProgram, guards: Sequence[Guard] = ()) -> ExportedProgram:
@@ -84,8 +85,8 @@ def _order_results(program: ExportedProgram, guards: Sequence[Guard]) -> None:
             continue
         if spec.kind is OutputKind.BUFFER_MUTATION:
             raise ImportingError(
-                f"the module changes its buffer {spec.target!r}: pass it as an input, which then "
-                "comes back as a result"
+                f"the module changes its buffer {spec.target!r}{node_line(value)}: pass it as an "
+                "input, which then comes back as a result"
             )
         user = OutputSpec(OutputKind.USER_OUTPUT, spec.arg, None)
         target = mutated if spec.kind is OutputKind.USER_INPUT_MUTATION else own

@@ -12,12 +12,15 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from girih.compiler.export_errors import forward_line
+from girih.compiler.sorting import LONGEST
 from girih.passes.advice import way_out
 from girih.passes.locations import frame_text, model_frame
 from girih.runtime.errors import ImportingError
 
 _NAMESPACES = ("aten", "prims", "prim", "_operator", "torchvision", "quantized_decomposed")
 """Operators of torch itself; all others are somebody's own."""
+_NO_LOWERING = ("aten.sort", "aten.topk", "aten.kthvalue", "aten.median", "aten.mode")
+"""What torch-mlir lowers to an operation that IREE refuses."""
 
 
 def refuse_inputs(module: torch.nn.Module, inputs: Iterable[Any] | Mapping[str, Any]) -> None:
@@ -105,6 +108,8 @@ def refuse_dynamic(graph: fx.Graph) -> None:
 def operator_name(node: fx.Node) -> str:
     """``aten.nonzero`` and the like."""
     target = node.target
+    if target is torch.ops.aten._local_scalar_dense.default:
+        return "Tensor.item()"
     if isinstance(target, torch._ops.OpOverload):
         return str(target).removesuffix(".default")
     if getattr(target, "__name__", "") == "getitem" and node.all_input_nodes:
@@ -113,10 +118,16 @@ def operator_name(node: fx.Node) -> str:
 
 
 def node_line(node: fx.Node) -> str:
-    """`` at file:line`` of the model's code, empty where torch noted none."""
-    frames = re.findall(r'File "([^"]+)", line (\d+)', node.stack_trace or "")
-    where = frame_text(model_frame([(file, int(line)) for file, line in reversed(frames)]))
-    return f" at {where}" if where else ""
+    """`` at file:line`` of the model's code, empty where torch noted none.
+
+    Of an operation without a line of its own, that of an operand.
+    """
+    for each in (node, *node.all_input_nodes):
+        frames = re.findall(r'File "([^"]+\.py)", line (\d+)', each.stack_trace or "")
+        where = frame_text(model_frame([(file, int(line)) for file, line in reversed(frames)]))
+        if where:
+            return f" at {where}"
+    return ""
 
 
 def _operation_problem(node: fx.Node) -> str | None:
@@ -133,6 +144,8 @@ def _operation_problem(node: fx.Node) -> str | None:
         )
     if torch.Tag.nondeterministic_seeded in target.tags and _is_random(node):
         return f"depends on chance, and a program is a function of its inputs: {way_out(name)}"
+    if name.startswith(_NO_LOWERING):
+        return f"sorts an axis longer than {LONGEST}: {way_out(name)}"
     value = node.meta.get("val")
     if isinstance(value, Tensor) and value.layout is not torch.strided:
         return f"makes a sparse tensor: {way_out('to_sparse')}"

@@ -18,6 +18,7 @@ _SPARSE = "use dense tensors: call to_dense() before the model"
 _BRANCH = "compute both branches and choose with torch.where"
 _LOOP = "loop in Python over a fixed number of steps"
 _QUANTIZED = "pass the float model: the recipe w8a8 quantizes it"
+_STATISTICS = "call eval() on the module: a batch's own statistics are for training"
 _DEFAULT = (
     "write it with operations that have one, or keep this part outside of the compiled module"
 )
@@ -29,14 +30,17 @@ _TABLE: tuple[tuple[str, str], ...] = (
         _RANDOM,
     ),
     (r"nonzero|unique|masked_select|index\b|repeat_interleave|bincount", _SIZE),
-    (r"_local_scalar_dense|item\b", "keep the value in a tensor, or make it a Python constant"),
+    (r"_local_scalar_dense|\bitem\b", "keep the value in a tensor, or make it a Python constant"),
     (r"sort|topk|kthvalue|median|mode\b", _SORTING),
     (r"_sparse|sparse_|to_sparse|_coo_|_csr_", _SPARSE),
     (r"fft|complex|polar|view_as_real|_conj|angle", _COMPLEX),
     (r"\bcond\b", _BRANCH),
     (r"while_loop|\bscan\b|associative_scan|\bmap_impl\b", _LOOP),
     (r"quantize_|quantized|_packed", _QUANTIZED),
-    (r"batch_norm", "call eval() on the module: only running statistics are constants"),
+    (
+        r"batch_norm(?!.*no_training)",
+        "call eval() on the module: only running statistics are constants",
+    ),
 )
 
 

@@ -18,7 +18,7 @@ from girih.runtime.errors import CompilationError
 # single passes work on mixed modules.
 _PIPELINE = (
     "builtin.module("
-    "func.func(torch-decompose-complex-ops,canonicalize,"
+    "func.func(torch-recompose-complex-ops,torch-decompose-complex-ops,canonicalize,"
     "convert-torch-to-tmtensor,convert-torch-to-linalg,canonicalize,"
     "convert-torch-to-scf,convert-torch-to-arith,convert-torch-to-tensor),"
     "torch-func-backend-type-conversion,"

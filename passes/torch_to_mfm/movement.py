@@ -92,6 +92,8 @@ def _slice(
 ) -> ir.Value:
     if tuple(result.shape) == shape(x):
         return x
+    if element_count(result.shape) == 0:
+        raise NotConvertibleError("an empty slice has no mfm form")
     offsets, strides = [0] * len(shape(x)), [1] * len(shape(x))
     offsets[axis], strides[axis] = start, step
     return SliceOp(
