@@ -46,11 +46,16 @@ class _Bound(torch.nn.Module):
 
 @dataclass(frozen=True)
 class Exported:
-    """A functional program, and what there is to say about how it was made."""
+    """A functional program, and what there is to say about how it was made.
+
+    `decisions` are the lines of the model's code that read values of the inputs: the program is for
+    inputs that have the same values there.
+    """
 
     program: ExportedProgram
     patches: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    decisions: tuple[str, ...] = ()
 
 
 def export(
@@ -78,7 +83,7 @@ def export(
         args, kwargs = tuple(value.clone() for value in inputs), {}
     module.eval()
     recording = Recording()
-    with warnings.catch_warnings(), torch.no_grad(), ExitStack() as stack:
+    with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
             fresh_args, fresh_kwargs = pytree.tree_map(_distinct, (args, kwargs))
@@ -87,24 +92,43 @@ def export(
         except Exception as error:
             raise ImportingError(explain_run(error, model)) from error
         refuse_results(model, recording.result)
-        stack.enter_context(preserved(module))
-        guards: list[Guard] = []
-        names = stack.enter_context(applied(module, patches, recording))
+        usual = [patch for patch in patches if not patch.fallback]
         try:
-            if recording.replays:
-                forward = replaying(module.forward, recording.decisions, guards)
-                stack.enter_context(replaced(Replacement(module, "forward", forward)))
-            with quiet():
-                exported = torch.export.export(module, args, kwargs or None, strict=False)
-            program = make_functional(exported, guards)
+            exported = _trace(module, args, kwargs, usual, recording)
+            if exported.notes and len(usual) < len(patches):
+                other = _trace(module, args, kwargs, patches, recording)
+                exported = exported if other.notes else other
         except ImportingError:
             raise
         except Exception as error:
             raise ImportingError(explain(error, model)) from error
-        if guards:
-            names.extend(patch.name for patch in patches if patch.replays)
-        notes = _compare(program, args, kwargs, recording.result)
-    return Exported(program, tuple(dict.fromkeys(names)), notes)
+    return exported
+
+
+def _trace(
+    module: torch.nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    patches: Sequence[Patch],
+    recording: Recording,
+) -> Exported:
+    """Export with patches in place, and compare with what the eager run gave."""
+    guards: list[Guard] = []
+    with preserved(module), applied(module, patches, recording) as names, ExitStack() as stack:
+        if recording.replays:
+            forward = replaying(module.forward, recording.decisions, guards)
+            stack.enter_context(replaced(Replacement(module, "forward", forward)))
+        with quiet():
+            exported = torch.export.export(module, args, kwargs or None, strict=False)
+        program = make_functional(exported, guards)
+    if guards:
+        names.extend(patch.name for patch in patches if patch.replays)
+    return Exported(
+        program,
+        tuple(dict.fromkeys(names)),
+        _compare(program, args, kwargs, recording.result),
+        tuple(dict.fromkeys(guard.line for guard in guards)),
+    )
 
 
 def _compare(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from girih.compiler.checkpoint import empty_weights, load_checkpoint
     from girih.compiler.compilation import Entry, ExportWarning, compile
     from girih.compiler.generator import Generator, compile_generator, load_generator
+    from girih.compiler.patches import Patch, Replacement, Site
     from girih.compiler.program import CompiledProgram as Program
     from girih.compiler.program import EntryPoint
     from girih.compiler.recipe import Recipe
@@ -40,12 +41,15 @@ __all__ = [
     "GirihError",
     "ImportingError",
     "InputError",
+    "Patch",
     "Program",
     "ProgramError",
     "Recipe",
+    "Replacement",
     "Report",
     "Session",
     "Simulation",
+    "Site",
     "Target",
     "TargetError",
     "__version__",
@@ -71,12 +75,15 @@ _HOMES = {
     "GirihError": "girih.runtime.errors",
     "ImportingError": "girih.runtime.errors",
     "InputError": "girih.runtime.errors",
+    "Patch": "girih.compiler.patches",
     "Program": "girih.compiler.program:CompiledProgram",
     "ProgramError": "girih.runtime.errors",
     "Recipe": "girih.compiler.recipe",
+    "Replacement": "girih.compiler.patches",
     "Report": "girih.runtime.report",
     "Session": "girih.runtime.execution",
     "Simulation": "girih.runtime.report",
+    "Site": "girih.compiler.patches",
     "Target": "girih.runtime.target",
     "TargetError": "girih.runtime.errors",
     "compile": "girih.compiler.compilation",

@@ -70,6 +70,7 @@ class Patch:
         records: methods whose calls are to be recorded in an eager run on the example inputs.
         replays: answer what the code reads from integers, masks and grids as in the eager run
             (`decisions.py`); the program is then for inputs that lead to the same answers.
+        fallback: apply it only where the export without it does not compute what the module does.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Patch:
     replace: Callable[[Site], Sequence[Replacement]] = lambda site: ()
     records: tuple[str, ...] = ()
     replays: bool = False
+    fallback: bool = False
 
     def recognizes(self, module: nn.Module) -> bool:
         """Whether the module is of one of the classes."""

@@ -35,3 +35,18 @@ MASKS_AS_EAGER = Patch(
     replace=_replace,
     replays=True,
 )
+
+
+def _replace_reads(site: Site) -> Sequence[Replacement]:
+    masks: Any = sys.modules.get("transformers.masking_utils")
+    return () if masks is None else (Replacement(masks, "is_tracing", lambda tensor=None: False),)
+
+
+MASKS_READ = Patch(
+    name="masks-read",
+    reason="the model computes something else without a mask than with one that masks nothing",
+    classes=frozenset({"PreTrainedModel"}),
+    replace=_replace_reads,
+    replays=True,
+    fallback=True,
+)

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tests.models.families import idefics, qwen_vl, resolutions, text, vision_language
+from tests.models.families import (
+    captioning,
+    idefics,
+    mixed,
+    qwen_vl,
+    resolutions,
+    text,
+    vision_language,
+)
 from tests.models.family import Family
 
 FAMILIES: tuple[Family, ...] = (
@@ -11,4 +19,6 @@ FAMILIES: tuple[Family, ...] = (
     *resolutions.FAMILIES,
     *idefics.FAMILIES,
     *qwen_vl.FAMILIES,
+    *captioning.FAMILIES,
+    *mixed.FAMILIES,
 )
