@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,12 @@ from girih.compiler.refusals import node_line, refuse_dynamic, refuse_operations
 from girih.compiler.sorting import SORTING
 from girih.runtime.errors import ImportingError
 
+_LISTS = (
+    torch.ops.aten.unbind.int,
+    torch.ops.aten.split.Tensor,
+    torch.ops.aten.split_with_sizes.default,
+    torch.ops.aten.chunk.default,
+)
 _ASSERTS = (
     "aten._assert_async",
     "aten._assert_scalar",
@@ -30,18 +37,95 @@ _ASSERTS = (
 
 
 _WHOLE = frozenset(
-    """
-    linear matmul conv1d conv2d conv3d conv_transpose1d conv_transpose2d layer_norm rms_norm
-    group_norm batch_norm gelu silu elu leaky_relu hardswish scaled_dot_product_attention embedding
-    softmax log_softmax index_copy adaptive_avg_pool1d adaptive_avg_pool2d avg_pool1d max_pool1d
-    max_pool2d upsample_nearest1d upsample_nearest2d upsample_linear1d upsample_bilinear2d
-    upsample_bicubic2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa _upsample_nearest_exact2d
-    pad arange eye masked_fill masked_scatter stack split split_with_sizes unbind chunk where zeros
-    ones full zeros_like ones_like full_like new_zeros new_ones new_full tril triu floor_divide rsub
-    repeat roll flip expand_as reshape flatten narrow select_scatter slice_scatter clamp_min
-    clamp_max square t mean var std sum logsumexp addmm dropout _unsafe_view to type_as
-    contiguous movedim squeeze unsqueeze transpose permute
-    """.split()
+    [
+        "linear",
+        "matmul",
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_transpose1d",
+        "conv_transpose2d",
+        "layer_norm",
+        "rms_norm",
+        "group_norm",
+        "batch_norm",
+        "gelu",
+        "silu",
+        "elu",
+        "leaky_relu",
+        "hardswish",
+        "scaled_dot_product_attention",
+        "embedding",
+        "softmax",
+        "log_softmax",
+        "index_copy",
+        "adaptive_avg_pool1d",
+        "adaptive_avg_pool2d",
+        "avg_pool1d",
+        "max_pool1d",
+        "max_pool2d",
+        "upsample_nearest1d",
+        "upsample_nearest2d",
+        "upsample_linear1d",
+        "upsample_bilinear2d",
+        "upsample_bicubic2d",
+        "_upsample_bilinear2d_aa",
+        "_upsample_bicubic2d_aa",
+        "_upsample_nearest_exact2d",
+        "pad",
+        "arange",
+        "eye",
+        "masked_fill",
+        "masked_scatter",
+        "stack",
+        "split",
+        "split_with_sizes",
+        "unbind",
+        "chunk",
+        "where",
+        "zeros",
+        "ones",
+        "full",
+        "zeros_like",
+        "ones_like",
+        "full_like",
+        "new_zeros",
+        "new_ones",
+        "new_full",
+        "tril",
+        "triu",
+        "floor_divide",
+        "rsub",
+        "repeat",
+        "roll",
+        "flip",
+        "expand_as",
+        "reshape",
+        "flatten",
+        "narrow",
+        "select_scatter",
+        "slice_scatter",
+        "clamp_min",
+        "clamp_max",
+        "square",
+        "t",
+        "mean",
+        "var",
+        "std",
+        "sum",
+        "logsumexp",
+        "addmm",
+        "dropout",
+        "_unsafe_view",
+        "to",
+        "type_as",
+        "contiguous",
+        "movedim",
+        "squeeze",
+        "unsqueeze",
+        "transpose",
+        "permute",
+    ]
 )
 """Operations that stay whole: those that have, or are close to, a form in `mfm`."""
 
@@ -66,6 +150,7 @@ def make_functional(program: ExportedProgram, guards: Sequence[Guard] = ()) -> E
     """
     program = program.run_decompositions(decompositions())
     _order_results(program, guards)
+    _take_lists_apart(program.graph)
     _erase_dead(program.graph)
     refuse_dynamic(program.graph)
     refuse_operations(program)
@@ -113,6 +198,33 @@ def _refuse_weights(program: ExportedProgram, value: fx.Node, guard: Guard) -> N
             )
         waiting.extend(each for each in node.all_input_nodes if each not in seen)
         seen.update(node.all_input_nodes)
+
+
+def _take_lists_apart(graph: fx.Graph) -> None:
+    """Each item of a split tensor --> a slice or a selection of it.
+
+    A graph without lists has one tensor per operation, and only what is read is computed.
+    """
+    aten = torch.ops.aten
+    for node in list(graph.nodes):
+        if node.target is not operator.getitem or not isinstance(node.args[0], fx.Node):
+            continue
+        source, number = node.args
+        if source.target not in _LISTS:
+            continue
+        x, *rest = source.args
+        axis = rest[-1] if len(rest) > (source.target is not aten.unbind.int) else 0
+        axis = source.kwargs.get("dim", axis)
+        with graph.inserting_before(node):
+            if source.target is aten.unbind.int:
+                item = graph.call_function(aten.select.int, (x, axis, number))
+            else:
+                sizes = [value.shape[axis] for value in source.meta["val"]]
+                start = sum(sizes[:number])
+                end = start + sizes[number]
+                item = graph.call_function(aten.slice.Tensor, (x, axis, start, end, 1))
+        item.meta = dict(node.meta)
+        node.replace_all_uses_with(item)
 
 
 def _erase_dead(graph: fx.Graph) -> None:

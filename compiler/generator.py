@@ -22,7 +22,6 @@ from girih.runtime.execution import Session
 from girih.runtime.prompting import Generation, PromptPlan, Sampling
 from girih.runtime.target import Target
 
-
 _PLAN = "prompt_plan"
 
 

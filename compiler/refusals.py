@@ -24,7 +24,7 @@ _NO_LOWERING = ("aten.sort", "aten.topk", "aten.kthvalue", "aten.median", "aten.
 
 
 def refuse_inputs(module: torch.nn.Module, inputs: Iterable[Any] | Mapping[str, Any]) -> None:
-    """Refuse example inputs that no program takes: complex, sparse or quantized tensors."""
+    """Refuse example inputs that no program takes: empty, complex, sparse, quantized tensors."""
     named = inputs.items() if isinstance(inputs, Mapping) else enumerate(inputs)
     for name, value in named:
         if isinstance(value, Tensor):
@@ -167,7 +167,9 @@ def _is_random(node: fx.Node) -> bool:
 
 
 def _tensor_problem(value: Tensor) -> tuple[str, str] | None:
-    """What a tensor is that no program takes, and the way out."""
+    """What a tensor is that no program takes or gives, and the way out."""
+    if value.numel() == 0:
+        return f"empty (shape {list(value.shape)})", "pass shapes with at least one element"
     if value.layout is not torch.strided:
         return "a sparse tensor", way_out("to_sparse")
     if value.is_quantized:

@@ -32,9 +32,12 @@ def refuse_fallback(entries: Mapping[str, Entry], quantized: bool) -> None:
     parts = [_describe(reason, row) for reason, row in listed[:SHOWN]]
     if len(listed) > SHOWN:
         parts.append(f"and {len(listed) - SHOWN} more kinds")
-    what = "have no mfm form" if not quantized else "stay on the host"
+    one = len(fallen) == 1
+    what = "stays on the host" if one else "stay on the host"
+    if not quantized:
+        what = "has no mfm form" if one else "have no mfm form"
     raise CompilationError(
-        f"strict: {len(fallen)} operations {what}: {', '.join(parts)}; compile without strict to "
+        f"strict: {len(fallen)} operation{'s' * (not one)} {what}: {', '.join(parts)}; compile without strict to "
         "run them on the host"
     )
 

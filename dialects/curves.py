@@ -263,8 +263,10 @@ def _circular(ops: Arithmetic, x: Real, quadrants: float) -> Real:
 
 
 def _parts(digits: str, bits: int, count: int) -> list[float]:
-    """A number below 2 as a sum of floats of so many bits, whose products with integers of
-    53 - bits are exact."""
+    """A number below 2 as a sum of floats of so many bits each.
+
+    Their products with integers of 53 - bits bits are exact.
+    """
     rest, parts = Fraction(digits), list[float]()
     for position in range(1, count + 1):
         unit = Fraction(1, 1 << (bits * position))

@@ -71,7 +71,9 @@ def _observe(
     def record(key: str, value: NDArray[Any]) -> None:
         if value.dtype.kind != "f":
             return
-        magnitudes = np.abs(value).reshape(-1, value.shape[-1] if value.ndim else 1).max(axis=0)
+        channels = value.shape[-1] if value.ndim else 1
+        rows = np.abs(value).reshape(value.size // max(channels, 1), channels)
+        magnitudes = rows.max(axis=0, initial=0)  # an empty tensor has no largest magnitude
         known = statistics.get(key)
         statistics[key] = magnitudes if known is None else np.maximum(known, magnitudes)
 

@@ -10,7 +10,15 @@ from torch_mlir.dialects import func
 
 from girih.dialects.mfm import Operation
 from girih.passes.base import Compilation
-from girih.passes.torch_to_mfm import compute, elementwise, movement
+from girih.passes.torch_to_mfm import (
+    assembly,
+    compute,
+    elementwise,
+    gather,
+    movement,
+    reduction,
+    unary,
+)
 from girih.passes.torch_to_mfm.rewriter import (
     FROM_BUILTIN,
     TO_BUILTIN,
@@ -21,9 +29,13 @@ from girih.passes.torch_to_mfm.rewriter import (
 from girih.runtime.errors import CompilationError
 
 CONVERTERS: dict[str, Converter] = {
+    **assembly.CONVERTERS,
     **compute.CONVERTERS,
     **elementwise.CONVERTERS,
+    **gather.CONVERTERS,
     **movement.CONVERTERS,
+    **reduction.CONVERTERS,
+    **unary.CONVERTERS,
 }
 
 FALLBACK = "mfm.fallback"

@@ -15,6 +15,9 @@ from girih.dialects.mfm.parameter import narrowed, widened
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import erase_unused
 
+_SMALL = 65536
+"""Elements up to which a result may be larger than what it is made of."""
+
 
 @dataclass(frozen=True)
 class FoldConstants:
@@ -26,8 +29,8 @@ class FoldConstants:
     -->
     %0 = "mfm.parameter"() {parameter = "table"}
     ```
-    A result that is larger than all its operands together is left to run time, so that folding
-    never grows the program; a result equal to one of its operands becomes that operand.
+    A result that is larger than all its operands together is left to run time unless it is small
+    (a mask, positions, angles), so that folding does not grow the program; a result equal to one of its operands becomes that operand.
     """
 
     name: ClassVar[str] = "fold-constants"
@@ -41,6 +44,10 @@ class FoldConstants:
                 erase_unused(function.entry_block)
 
 
+def _size(value: ir.Value) -> int:
+    return int(np.prod(shape(value), dtype=np.int64))
+
+
 def _fold(op: ir.OpView, compilation: Compilation) -> None:
     if not isinstance(op, Operation) or isinstance(op, ParameterOp):
         return
@@ -48,7 +55,8 @@ def _fold(op: ir.OpView, compilation: Compilation) -> None:
     if any(isinstance(s, ir.Block) or not isinstance(s.opview, ParameterOp) for s in sources):
         return
     result = op.results[0]
-    if np.prod(shape(result)) > sum(np.prod(shape(operand)) for operand in op.operands):
+    size, sources_size = _size(result), sum(_size(operand) for operand in op.operands)
+    if size > max(sources_size, _SMALL):
         return
     stored = [compilation.parameters[s.opview.parameter.value] for s in sources]
     arrays = [widened(array) for array in stored]

@@ -9,6 +9,7 @@ from torch_mlir import ir
 from torch_mlir.dialects import func
 
 from girih.dialects import mfm
+from girih.dialects.mfm.assembly import BroadcastOp, ConcatenateOp
 from girih.dialects.mfm.base import element, shape
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import FALLBACK, erase_unused
@@ -21,6 +22,8 @@ HOST = "mfm.host"
 REASON = "mfm.reason"
 
 _ON_ACCELERATOR = (
+    BroadcastOp,
+    ConcatenateOp,
     mfm.CacheUpdateOp,
     mfm.EmbeddingOp,
     mfm.IntegerAddOp,
@@ -38,7 +41,7 @@ _ON_ACCELERATOR = (
     mfm.SliceOp,
     mfm.TransposeOp,
 )
-_MOVEMENT = (mfm.ReshapeOp, mfm.SliceOp, mfm.TransposeOp)
+_MOVEMENT = (BroadcastOp, ConcatenateOp, mfm.ReshapeOp, mfm.SliceOp, mfm.TransposeOp)
 _LIST = "torch.prim.ListConstruct"
 _INTEGERS = ("i8", "i16", "i32")
 
@@ -73,6 +76,8 @@ def host_reason(op: ir.OpView) -> str | None:
         return op.operation.attributes[FALLBACK].value
     if isinstance(op, mfm.QuantizeOp | mfm.DequantizeOp):
         return "a seam between float and integer"
+    if any(_is_tensor(value) and 0 in shape(value) for value in (*op.operands, *op.results)):
+        return "works on an empty tensor"
     if isinstance(op, mfm.IntegerAddOp | mfm.IntegerMultiplyOp) and not is_row_by_row(op):
         return "the vector engine repeats whole rows, not parts of them"
     if _has_partial_mask(op):
@@ -80,7 +85,7 @@ def host_reason(op: ir.OpView) -> str | None:
     kind = element(op.results[0]) if len(op.results) == 1 and _is_tensor(op.results[0]) else ""
     if kind.startswith("f"):
         return "computes in float"
-    if isinstance(op, mfm.SliceOp | mfm.TransposeOp) and not moves_rows(op):
+    if isinstance(op, _MOVEMENT) and not isinstance(op, mfm.ReshapeOp) and not moves_rows(op):
         return "takes rows apart, which is not a block transfer"
     if isinstance(op, _ON_ACCELERATOR) and kind in _INTEGERS:
         return None
@@ -176,7 +181,7 @@ def _outline(
 
 def _is_idle_movement(op: ir.OpView, depths: dict[ir.Value, int]) -> bool:
     """Whether movement would make an accelerator segment that computes nothing."""
-    if not isinstance(op, _MOVEMENT) or depths.get(op.x, 0) % 2:
+    if not isinstance(op, _MOVEMENT) or any(depths.get(x, 0) % 2 for x in op.operands):
         return False
     return any(host_reason(use.owner.operation.opview) for use in op.result.uses)
 

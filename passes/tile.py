@@ -10,6 +10,7 @@ from torch_mlir import ir
 from torch_mlir.dialects import func
 
 from girih.dialects import mfm, npu
+from girih.dialects.mfm.assembly import BroadcastOp, ConcatenateOp
 from girih.dialects.mfm.base import numpy_dtype, shape
 from girih.passes.base import Compilation
 from girih.passes.partition import NPU
@@ -164,6 +165,10 @@ class _Segment:
                 movement.slice_(tiler, op)
             case mfm.TransposeOp():
                 movement.transpose(tiler, op)
+            case ConcatenateOp():
+                movement.concatenate(tiler, op)
+            case BroadcastOp():
+                movement.broadcast(tiler, op)
             case mfm.IntegerEmbeddingOp():
                 lookup.integer_embedding(tiler, op)
             case mfm.EmbeddingOp():

@@ -9,7 +9,7 @@ from ml_dtypes import bfloat16
 from torch_mlir import ir
 from torch_mlir.dialects import arith, func
 
-from girih.dialects.mfm import EmbeddingOp, ParameterOp
+from girih.dialects.mfm import EmbeddingOp, LinearOp, ParameterOp
 from girih.dialects.mfm.base import element, is_narrow, shape
 from girih.passes.base import Compilation
 
@@ -24,8 +24,9 @@ class WidenParameters:
     %0 = "mfm.parameter"() {parameter = "w"} : () -> tensor<8x4xf16>
     %w = arith.extf %0 : tensor<8x4xf16> to tensor<8x4xf32>
     ```
-    IREE computes an extension inside whatever reads it, so that no f32 copy of a weight exists.
-    A lookup reads few rows of its table: it is made in the narrow type and its result widened.
+    Two readers take the weight as it is, since IREE makes an f32 copy of what it extends ahead of
+    them: a linear's products extend element by element, and a lookup, which needs a few rows of
+    its table, extends its result.
     """
 
     name: ClassVar[str] = "widen-parameters"
@@ -46,8 +47,11 @@ def _widen(op: ParameterOp, compilation: Compilation) -> None:
     kind = ir.BF16Type.get() if array.dtype == bfloat16 else ir.F16Type.get()
     with ir.InsertionPoint(op), op.location:
         stored = ParameterOp(parameter=op.parameter, result=_tensor(op.result, kind)).result
-    for user in [use.owner.operation.opview for use in op.result.uses]:
-        if isinstance(user, EmbeddingOp) and user.table == op.result:
+    for use in list(op.result.uses):
+        user = use.owner.operation.opview
+        if isinstance(user, LinearOp) and user.weight == op.result and user.x != op.result:
+            user.operation.operands[use.operand_number] = stored
+        elif isinstance(user, EmbeddingOp) and user.table == op.result:
             with ir.InsertionPoint(user), user.location:
                 rows = EmbeddingOp(
                     indices=user.indices, table=stored, result=_tensor(user.result, kind)

@@ -36,6 +36,7 @@ _ELEMENT_TYPES: dict[str, tuple[np.dtype[Any], runtime.HalElementType]] = {
     "f16": (np.dtype(np.float16), runtime.HalElementType.FLOAT_16),
     "f32": (np.dtype(np.float32), runtime.HalElementType.FLOAT_32),
     "f64": (np.dtype(np.float64), runtime.HalElementType.FLOAT_64),
+    "complex<f32>": (np.dtype(np.complex64), runtime.HalElementType.COMPLEX_64),
 }
 
 # LLVM's names of the instruction sets that compiled code uses, and Linux's names of the same in

@@ -1,12 +1,15 @@
 """The `mfm` dialect, one operation family a file."""
 
 from girih.dialects.mfm.activation import GeluOp, IntegerGeluOp
+from girih.dialects.mfm.assembly import BroadcastOp, ConcatenateOp, PadOp
 from girih.dialects.mfm.attention import AttentionOp, IntegerAttentionOp
 from girih.dialects.mfm.base import Mfm, Operation
+from girih.dialects.mfm.binary import BinaryOp
 from girih.dialects.mfm.cache import CacheUpdateOp
 from girih.dialects.mfm.convolution import Conv1dOp, IntegerConv1dOp
 from girih.dialects.mfm.elementwise import AddOp, CompareOp, IntegerAddOp, MultiplyScalarOp
 from girih.dialects.mfm.embedding import EmbeddingOp, IntegerEmbeddingOp
+from girih.dialects.mfm.gather import GatherOp, MaskedScatterOp, ScatterRowsOp, TakeOp
 from girih.dialects.mfm.integer_matmul import IntegerMatmulOp
 from girih.dialects.mfm.integer_multiply import IntegerMultiplyOp
 from girih.dialects.mfm.integer_rms_norm import IntegerRmsNormOp
@@ -14,17 +17,26 @@ from girih.dialects.mfm.linear import IntegerLinearOp, LinearOp
 from girih.dialects.mfm.normalization import IntegerLayerNormOp, LayerNormOp
 from girih.dialects.mfm.parameter import ParameterOp
 from girih.dialects.mfm.quantization import DequantizeOp, QuantizeOp, RescaleOp
+from girih.dialects.mfm.reduction import ArgmaxOp, CumulativeSumOp, ReduceOp
+from girih.dialects.mfm.selection import ConvertOp, SelectOp
 from girih.dialects.mfm.shaping import ReshapeOp, SliceOp, TransposeOp
 from girih.dialects.mfm.unary import UnaryOp
 
 __all__ = [
     "AddOp",
+    "ArgmaxOp",
     "AttentionOp",
+    "BinaryOp",
+    "BroadcastOp",
     "CacheUpdateOp",
     "CompareOp",
+    "ConcatenateOp",
     "Conv1dOp",
+    "ConvertOp",
+    "CumulativeSumOp",
     "DequantizeOp",
     "EmbeddingOp",
+    "GatherOp",
     "GeluOp",
     "IntegerAddOp",
     "IntegerAttentionOp",
@@ -38,14 +50,20 @@ __all__ = [
     "IntegerRmsNormOp",
     "LayerNormOp",
     "LinearOp",
+    "MaskedScatterOp",
     "Mfm",
     "MultiplyScalarOp",
     "Operation",
+    "PadOp",
     "ParameterOp",
     "QuantizeOp",
+    "ReduceOp",
     "RescaleOp",
     "ReshapeOp",
+    "ScatterRowsOp",
+    "SelectOp",
     "SliceOp",
+    "TakeOp",
     "TransposeOp",
     "UnaryOp",
 ]

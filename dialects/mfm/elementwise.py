@@ -42,7 +42,7 @@ class _Binary(Operation):
 
 
 class AddOp(_Binary, name="add", traits=[ext.Pure]):
-    """``lhs + rhs``, broadcast as NumPy does; f32."""
+    """``lhs + rhs``, broadcast as NumPy does; one element type, integers wrap around."""
 
     lhs: ext.Operand[Any]
     rhs: ext.Operand[Any]
@@ -50,8 +50,8 @@ class AddOp(_Binary, name="add", traits=[ext.Pure]):
 
     def check(self) -> Iterator[str]:
         yield from self._check_broadcast()
-        yield from expect_element("lhs", self.lhs, "f32")
-        yield from expect_element("rhs", self.rhs, "f32")
+        yield from expect_element("rhs", self.rhs, element(self.lhs))
+        yield from expect_element("result", self.result, element(self.lhs))
 
     def reference(self, *inputs: Array) -> Array:
         return inputs[0] + inputs[1]

@@ -23,7 +23,8 @@ MAXIMUM_DEPTH = (1 << 16) - 1
 class LinearOp(Operation, name="linear", traits=[ext.Pure]):
     """``result = x @ weight.T + bias``.
 
-    x (..., K) f32, weight (N, K) f32, bias (N) f32 or absent; result (..., N) f32.
+    x (..., K) f32, weight (N, K) f32, bias (N) f32 or absent; result (..., N) f32. The pass
+    `widen-parameters` makes the weight f16 or bf16, each element of which counts as an f32.
     """
 
     x: ext.Operand[Any]

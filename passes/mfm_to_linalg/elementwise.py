@@ -11,12 +11,11 @@ from girih.passes.mfm_to_linalg import build, scalar
 
 
 def lower_add(op: Any) -> ir.Value:
-    """Broadcast float addition."""
+    """Broadcast addition."""
+    kind = build.element(op.result)
+    operation = arith.AddIOp if isinstance(kind, ir.IntegerType) else arith.AddFOp
     return build.elementwise(
-        [op.lhs, op.rhs],
-        build.shape(op.result),
-        build.element(op.result),
-        lambda a, b: arith.AddFOp(a, b).result,
+        [op.lhs, op.rhs], build.shape(op.result), kind, lambda a, b: operation(a, b).result
     )
 
 

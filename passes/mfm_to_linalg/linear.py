@@ -50,7 +50,8 @@ def multiply_accumulate(a: ir.Value, b: ir.Value, total: ir.Value) -> ir.Value:
     if isinstance(total.type, ir.IntegerType):
         bits = scalar.width_of(total)
         return scalar.add(total, scalar.multiply(scalar.extend(a, bits), scalar.extend(b, bits)))
-    return arith.AddFOp(total, arith.MulFOp(a, b).result).result
+    wide = [each if each.type == total.type else arith.ExtFOp(total.type, each) for each in (a, b)]
+    return arith.AddFOp(total, arith.MulFOp(*wide).result).result
 
 
 def with_bias(sums: ir.Value, bias: ir.Value | None, sizes: build.Shape) -> ir.Value:

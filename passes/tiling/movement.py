@@ -1,13 +1,15 @@
-"""Slices, concatenations, transpositions: strided copies through the scratchpad."""
+"""Slices, concatenations, repetitions, transpositions: strided copies through the scratchpad."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from torch_mlir import ir
 
 from girih.dialects import mfm
+from girih.dialects.mfm.assembly import BroadcastOp, ConcatenateOp
 from girih.dialects.mfm.base import element, shape
 from girih.passes.tiling.emitter import Affine, Buffer, Tile
 from girih.passes.tiling.layer import LayerTiler
@@ -50,6 +52,36 @@ def transpose(tiler: LayerTiler, op: mfm.TransposeOp) -> None:
     copy(tiler, op.x, op.result, axes, width, 0, 0)
 
 
+def concatenate(tiler: LayerTiler, op: ConcatenateOp) -> None:
+    """Each part to its place."""
+    width = _BYTES[element(op.result)]
+    out, axis, start = _strides(shape(op.result), width), op.axis.value, 0
+    largest = max(width * math.prod(shape(part)) for part in op.operands)
+    buffer = tiler.emitter.scratchpad("i8", 1, min(largest, _room(tiler)), 2)
+    for part in op.operands:
+        axes = [
+            _Axis(size, source, target)
+            for size, source, target in zip(
+                shape(part), _strides(shape(part), width), out, strict=True
+            )
+        ]
+        copy(tiler, part, op.result, axes, width, 0, start * out[axis], buffer)
+        start += shape(part)[axis]
+
+
+def broadcast(tiler: LayerTiler, op: BroadcastOp) -> None:
+    """Rows again and again: an axis along which the source does not move."""
+    width, sizes = _BYTES[element(op.x)], shape(op.result)
+    own = (1,) * (len(sizes) - len(shape(op.x))) + shape(op.x)
+    axes = [
+        _Axis(size, stride if count == size else 0, target)
+        for size, count, stride, target in zip(
+            sizes, own, _strides(own, width), _strides(sizes, width), strict=True
+        )
+    ]
+    copy(tiler, op.x, op.result, axes, width, 0, 0)
+
+
 def whole(tiler: LayerTiler, source: ir.Value, target: Buffer) -> None:
     """A copy of a tensor elsewhere: a result that lies in another place already."""
     width = _BYTES[element(source)]
@@ -66,18 +98,31 @@ def copy(
     width: int,
     source_offset: int,
     target_offset: int,
+    buffer: Buffer | None = None,
 ) -> None:
-    """Copy elements of `width` bytes along axes from offsets in bytes."""
+    """Copy elements of `width` bytes along axes from offsets in bytes.
+
+    The buffer, of two slots, is what copies of one layer share.
+    """
     places = tiler.dram(source), tiler.dram(target)
-    _Copy(tiler, *places, axes, width, source_offset, target_offset).emit()
+    _Copy(tiler, *places, axes, width, source_offset, target_offset, buffer).emit()
 
 
 def moves_rows(op: ir.OpView) -> bool:
-    """Whether a slice or transposition moves whole runs of the last axis."""
+    """Whether an operation that only moves elements moves whole runs of the last axis."""
+    if isinstance(op, ConcatenateOp):
+        return True
+    if isinstance(op, BroadcastOp):
+        return shape(op.x)[-1:] == shape(op.result)[-1:]
     if isinstance(op, mfm.SliceOp):
         return list(op.strides)[-1] == 1
     order = list(op.permutation)
     return order[-1] == len(order) - 1
+
+
+def _room(tiler: LayerTiler) -> int:
+    """Bytes of a slot, where two of them are all that the scratchpad holds."""
+    return tiler.target.scratchpad_bytes // 2 // 64 * 64
 
 
 def _strides(sizes: tuple[int, ...], width: int) -> list[int]:
@@ -107,21 +152,22 @@ class _Copy:
         width: int,
         source_offset: int,
         target_offset: int,
+        buffer: Buffer | None = None,
     ) -> None:
-        self.tiler, self.emitter = tiler, tiler.emitter
+        self.emitter = tiler.emitter
         self.source, self.target = source, target
         self.offsets = source_offset, target_offset
         *outer, run = _merge(axes, width)
         self.run = run.size * run.source
         self.rows = outer.pop() if outer else _Axis(1, self.run, self.run)
         self.outer = outer
-        room = tiler.target.scratchpad_bytes // 2 // 64 * 64
+        room = _room(tiler) if buffer is None else buffer.pitch
         self.chunk = min(self.run, room)
         self.block = max(1, min(self.rows.size, room // self.chunk))
+        self.buffer = buffer or self.emitter.scratchpad("i8", self.block, self.chunk, 2)
 
     def emit(self) -> None:
         """One loop nest: outer axes, blocks of rows, chunks of a row that is very long."""
-        self.buffer = self.emitter.scratchpad("i8", self.block, self.chunk, 2)
         self._axis(0, Affine(self.offsets[0]), Affine(self.offsets[1]), Affine(0))
 
     def _axis(self, number: int, source: Affine, target: Affine, order: Affine) -> None:

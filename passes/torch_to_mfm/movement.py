@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 from torch_mlir import ir
 
-from girih.dialects.mfm import CacheUpdateOp, EmbeddingOp, SliceOp
-from girih.dialects.mfm.base import element, shape
+from girih.dialects.mfm import CacheUpdateOp, EmbeddingOp, ScatterRowsOp, SliceOp, TakeOp
+from girih.dialects.mfm.base import DTYPES, element, shape
 from girih.passes.torch_to_mfm.rewriter import (
     Converter,
     NotConvertibleError,
     Rewriter,
     axis_of,
     element_count,
+    integer_attribute,
 )
 
 
@@ -36,11 +37,9 @@ def reshape(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
 
 
 def expand(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
-    """aten.expand where it adds no elements."""
+    """aten.expand: a reshape where it adds no elements."""
     x, sizes = rewriter.tensor(op.operands[0]), rewriter.builtin_type(op.results[0]).shape
-    if element_count(shape(x)) != element_count(sizes):
-        raise NotConvertibleError("a broadcast that makes copies has no mfm form")
-    return rewriter.reshape(x, sizes)
+    return rewriter.broadcast(x, sizes)
 
 
 def transpose(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
@@ -108,43 +107,36 @@ def embedding(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
     """aten.embedding(table, indices)."""
     table, indices = rewriter.tensor(op.operands[0]), rewriter.tensor(op.operands[1])
     result = rewriter.builtin_type(op.results[0])
+    if element(table) != "f32":
+        return TakeOp(x=table, indices=indices, axis=integer_attribute(0), result=result).result
     return EmbeddingOp(indices=indices, table=table, result=result).result
 
 
 def index_copy(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
-    """aten.index_copy(cache, axis, position, rows) along axis 1."""
+    """aten.index_copy(x, axis, indices, rows): a cache's update on axis 1."""
     cache = rewriter.tensor(op.operands[0])
-    if axis_of(rewriter.constant(op.operands[1]), len(shape(cache))) != 1:
-        raise NotConvertibleError("only caches that grow along axis 1 have an mfm form")
+    axis = axis_of(rewriter.constant(op.operands[1]), len(shape(cache)))
     position, rows = rewriter.tensor(op.operands[2]), rewriter.tensor(op.operands[3])
+    position = rewriter.reshape(position, [element_count(shape(position))])
+    if axis != 1 or shape(cache)[0] != 1:
+        return ScatterRowsOp(
+            x=cache, indices=position, rows=rows, axis=integer_attribute(axis), result=cache.type
+        ).result
     return CacheUpdateOp(cache=cache, position=position, rows=rows, result=cache.type).result
 
 
 def arange(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
     """aten.arange: a weight."""
     result = rewriter.builtin_type(op.results[0])
-    if not str(result.element_type).startswith("i"):
-        raise NotConvertibleError("only integer ranges have an mfm form")
     start, step = 0, 1
     if op.operation.name == "torch.aten.arange.start":
         start = rewriter.constant(op.operands[0])
     elif op.operation.name == "torch.aten.arange.start_step":
         start, step = rewriter.constant(op.operands[0]), rewriter.constant(op.operands[2])
     count = result.shape[0]
-    values = start + step * np.arange(count, dtype=np.int64)
-    name = f"arange.{start}.{step}.{count}"
+    values = (start + step * np.arange(count)).astype(DTYPES[str(result.element_type)])
+    name = f"arange.{start}.{step}.{count}.{result.element_type}"
     return rewriter.parameter(name, values, result.element_type)
-
-
-def to_dtype(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
-    """aten._to_copy where the type stays."""
-    x = rewriter.tensor(op.operands[0])
-    result = rewriter.builtin_type(op.results[0])
-    if str(result.element_type) != element(x):
-        raise NotConvertibleError(
-            f"a cast from {element(x)} to {result.element_type} has no mfm form"
-        )
-    return x
 
 
 CONVERTERS: dict[str, Converter] = {
@@ -171,5 +163,4 @@ CONVERTERS: dict[str, Converter] = {
     "torch.aten.arange": arange,
     "torch.aten.arange.start": arange,
     "torch.aten.arange.start_step": arange,
-    "torch.aten._to_copy": to_dtype,
 }

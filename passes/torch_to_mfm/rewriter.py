@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch_mlir import ir
 
-from girih.dialects.mfm import ParameterOp, ReshapeOp, TransposeOp
-from girih.dialects.mfm.base import element, shape
+from girih.dialects.mfm import BroadcastOp, ConvertOp, ParameterOp, ReshapeOp, TransposeOp
+from girih.dialects.mfm.base import DTYPES, element, shape
 from girih.dialects.mfm.parameter import narrowed, widened
 from girih.passes.base import Compilation
 
@@ -94,6 +94,27 @@ class Rewriter:
         self.compilation.parameters.setdefault(name, array)
         result = ir.RankedTensorType.get(array.shape, element_type)
         return ParameterOp(parameter=ir.StringAttr.get(name), result=result).result
+
+    def scalar(self, value: float, element_type: ir.Type) -> ir.Value:
+        """A number as a tensor of no axes."""
+        dtype = DTYPES[str(element_type)]
+        with np.errstate(over="ignore"):
+            array = np.asarray(value).astype(dtype)
+        return self.parameter(f"scalar.{element_type}.{array.item()!r}", array, element_type)
+
+    def converted(self, value: ir.Value, element_type: ir.Type) -> ir.Value:
+        """The value as another element type; itself where it has that type."""
+        if value.type.element_type == element_type:
+            return value
+        result = ir.RankedTensorType.get(value.type.shape, element_type)
+        return ConvertOp(x=value, result=result).result
+
+    def broadcast(self, value: ir.Value, sizes: Sequence[int]) -> ir.Value:
+        """The value repeated to a shape; a reshape where nothing is repeated."""
+        if element_count(shape(value)) == element_count(sizes):
+            return self.reshape(value, sizes)
+        result = ir.RankedTensorType.get(list(sizes), value.type.element_type)
+        return BroadcastOp(x=value, result=result).result
 
     def reshape(self, value: ir.Value, sizes: Sequence[int]) -> ir.Value:
         """The value under another shape; itself where the shape is the same."""

@@ -16,6 +16,7 @@ from torch_mlir.dialects import func
 from girih.compiler.codegen import generate
 from girih.compiler.context import create_context
 from girih.dialects import arithmetic, mfm, npu
+from girih.dialects.mfm.assembly import BroadcastOp, ConcatenateOp
 from girih.passes.allocate import Allocate
 from girih.passes.base import Compilation
 from girih.passes.interpreter import interpret
@@ -249,6 +250,18 @@ class Graph:
         """transpose."""
         kind = self._type([self.shape(x)[axis] for axis in order], _NUMPY[str(x.type.element_type)])
         return self.build(lambda: mfm.TransposeOp(x, kind, ir.DenseI64ArrayAttr.get(list(order))))
+
+    def concatenate(self, axis: int, *parts: ir.Value) -> ir.Value:
+        """concatenate."""
+        sizes = list(self.shape(parts[0]))
+        sizes[axis] = sum(self.shape(part)[axis] for part in parts)
+        kind = self._type(sizes, _NUMPY[str(parts[0].type.element_type)])
+        return self.build(lambda: ConcatenateOp(list(parts), kind, self.number(axis)))
+
+    def broadcast(self, x: ir.Value, *sizes: int) -> ir.Value:
+        """broadcast."""
+        kind = self._type(sizes, _NUMPY[str(x.type.element_type)])
+        return self.build(lambda: BroadcastOp(x, kind))
 
     def rescale(self, x: ir.Value, element: str, layer: str = "") -> ir.Value:
         """rescale."""

@@ -48,7 +48,7 @@ X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
     "function",
     [
         lambda x: x,  # nothing to compute
-        lambda x: x.sin() + 1,  # an unknown operation, then a known one
+        lambda x: x.atan() + 1,  # an unknown operation, then a known one
         lambda x: x.max(dim=1),  # two results
         lambda x: x.topk(2),
         lambda x: x.split(2, dim=1),  # a list that is unpacked

@@ -181,3 +181,26 @@ def test_movement_of_many_axes_and_long_rows(graph: Any, make_target: MakeTarget
         g.slice(contiguous, (1, 0), (1, 1), (1, 50000)),
     )
     g.check(make_target(scratchpad_bytes=8192))
+
+
+@each_target
+def test_putting_together(graph: Any, make_target: MakeTarget, changes: dict[str, Any]) -> None:
+    g = graph(
+        [
+            noise(1, 2, 3, 8, dtype=np.int16),
+            noise(2, 2, 5, 8, dtype=np.int16),
+            noise(3, 2, 1, 8, dtype=np.int16),
+            noise(4, 40000, dtype=np.int8),
+        ]
+    )
+    x, y, one, long = g.arguments
+    g.finish(
+        g.concatenate(1, y, y),
+        g.concatenate(0, x, x),
+        g.concatenate(2, x, x, x),
+        g.concatenate(0, long, long),
+        g.broadcast(one, 2, 6, 8),
+        g.broadcast(one, 4, 2, 3, 8),
+        g.broadcast(x, 2, 3, 8),
+    )
+    g.check(make_target(**changes))

@@ -15,12 +15,12 @@ func.func @linear(%x: !torch.vtensor<[2,4],f32>, %w: !torch.vtensor<[8,4],f32>) 
 // An unknown operation stays, says why, and is joined to the rest by casts.
 // CHECK-LABEL: func.func @unknown(
 // CHECK: %[[A:.*]] = torch_c.from_builtin_tensor
-// CHECK: %[[B:.*]] = torch.aten.sin %[[A]] {mfm.fallback = "torch.aten.sin has no mfm form"}
+// CHECK: %[[B:.*]] = torch.aten.atan %[[A]] {mfm.fallback = "torch.aten.atan has no mfm form"}
 // CHECK: %[[C:.*]] = torch_c.to_builtin_tensor %[[B]]
 // CHECK: "mfm.gelu"(%[[C]]) {approximate = "tanh"}
 func.func @unknown(%x: !torch.vtensor<[3],f32>) -> !torch.vtensor<[3],f32> {
   %tanh = torch.constant.str "tanh"
-  %0 = torch.aten.sin %x : !torch.vtensor<[3],f32> -> !torch.vtensor<[3],f32>
+  %0 = torch.aten.atan %x : !torch.vtensor<[3],f32> -> !torch.vtensor<[3],f32>
   %1 = torch.aten.gelu %0, %tanh : !torch.vtensor<[3],f32>, !torch.str -> !torch.vtensor<[3],f32>
   return %1 : !torch.vtensor<[3],f32>
 }
