@@ -70,6 +70,7 @@ class Patch:
         records: methods whose calls are to be recorded in an eager run on the example inputs.
         replays: answer what the code reads from integers, masks and grids as in the eager run
             (`decisions.py`); the program is then for inputs that lead to the same answers.
+        early: the stand-ins hold in that eager run too (for a model that draws lots).
         fallback: apply it only where the export without it does not compute what the module does.
     """
 
@@ -79,6 +80,7 @@ class Patch:
     replace: Callable[[Site], Sequence[Replacement]] = lambda site: ()
     records: tuple[str, ...] = ()
     replays: bool = False
+    early: bool = False
     fallback: bool = False
 
     def recognizes(self, module: nn.Module) -> bool:
@@ -106,6 +108,10 @@ def record(
         for each in module.modules():
             if any(patch.replays and patch.recognizes(each) for patch in patches):
                 recording.replays = True
+            for patch in patches:
+                if patch.early and patch.recognizes(each):
+                    for replacement in patch.replace(Site(each, {})):
+                        stack.enter_context(replaced(replacement))
             methods = {
                 name for patch in patches if patch.recognizes(each) for name in patch.records
             }

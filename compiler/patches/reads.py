@@ -7,7 +7,7 @@ from types import EllipsisType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
 _READS = frozenset(
@@ -58,6 +58,9 @@ _RESHAPED = frozenset(
 _SIZED = frozenset({torch.arange, torch.zeros, torch.ones, torch.full, torch.empty, torch.linspace})
 """What takes numbers, for which models sometimes pass tensors."""
 
+_RESIZED = frozenset({nn.functional.interpolate, nn.functional.pad})
+"""What takes a tensor and sizes by place or by name."""
+
 
 def tensors_read(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[Tensor]:
     """The tensors whose values, and not only shapes, a call needs in order to go on."""
@@ -76,6 +79,9 @@ def tensors_read(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list
         return [value for value in _numbers(args[1:]) if _is_number(value)]
     if func in _SIZED:
         return [value for value in _numbers(args) if isinstance(value, Tensor)]
+    if func in _RESIZED:
+        sizes = [*args[1:], *kwargs.values()]
+        return [value for value in _numbers(sizes) if isinstance(value, Tensor)]
     if func is Tensor.__getitem__:
         return [read for part in _parts(args[1]) for read in _read_by_part(part)]
     return []
@@ -132,6 +138,11 @@ def with_known(
     if func in _SIZED:
         numbers = iter(known)
         return func(*_map_numbers(args, lambda _: _number(next(numbers))), **kwargs)
+    if func in _RESIZED:
+        numbers = iter(known)
+        sizes = _map_numbers((*args[1:], *kwargs.values()), lambda _: _number(next(numbers)))
+        places = len(args) - 1
+        return func(args[0], *sizes[:places], **dict(zip(kwargs, sizes[places:], strict=True)))
     if func is Tensor.__getitem__:
         return _known_item(args[0], _parts(args[1]), iter(known))
     return _constant(result)
