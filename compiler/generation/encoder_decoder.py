@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
-from transformers.modeling_outputs import BaseModelOutput
 
 from girih.compiler.compilation import Entry
 from girih.compiler.generation.decoder_only import CALIBRATION_TOKENS
@@ -41,6 +40,8 @@ class EncoderDecoder:
         with torch.no_grad():
             arguments: dict[str, Any] = {**encoder, "decoder_input_ids": start}
             output: Any = model(**arguments, use_cache=True)
+            # Some models have a class of their own for what the encoder returns.
+            self.encoded = type(model.get_encoder()(**encoder))  # type: ignore[operator]
         cache = output.past_key_values
         self.start: Tensor = start
         self.own = rows_of(cache.self_attention_cache)
@@ -65,7 +66,7 @@ class EncoderDecoder:
         }
         for length in plan.prefill_lengths:
             entries[f"prefill_{length}"] = Entry(
-                _CrossPrefill(self.model, plan.cache_length),
+                _CrossPrefill(self.model, plan.cache_length, self.encoded),
                 (*self._prefill_inputs(self.start, length), hidden),
                 reads={3: "encoded"},
                 writes={
@@ -74,7 +75,7 @@ class EncoderDecoder:
                 },
             )
         entries["decode"] = Entry(
-            _CrossDecode(self.model, width),
+            _CrossDecode(self.model, width, self.encoded),
             (self.start[:, :1], torch.tensor([1]), torch.tensor([[1]]), *caches, *self.cross),
             reads={
                 **{3 + index: f"cache{index}" for index in range(width)},
@@ -131,8 +132,9 @@ class _Encode(nn.Module):
 class _CrossPrefill(nn.Module):
     """tokens (1, n), last (1,), positions (1, n), encoded -> logits, own rows, cross rows."""
 
-    def __init__(self, model: nn.Module, cache_length: int) -> None:
+    def __init__(self, model: nn.Module, cache_length: int, encoded: type[Any]) -> None:
         super().__init__()
+        self.encoded = encoded
         self.model = model
         self.cache_length = cache_length
 
@@ -141,7 +143,7 @@ class _CrossPrefill(nn.Module):
         cache: Any = EncoderDecoderCache(DynamicCache(), DynamicCache())
         output = self.model(
             decoder_input_ids=tokens,
-            encoder_outputs=BaseModelOutput(last_hidden_state=encoded),  # type: ignore[arg-type]
+            encoder_outputs=self.encoded(last_hidden_state=encoded),
             past_key_values=cache,
             use_cache=True,
         )
@@ -155,8 +157,9 @@ class _CrossPrefill(nn.Module):
 class _CrossDecode(nn.Module):
     """token (1, 1), row (1,), position (1, 1), own cache, cross cache -> logits, own cache."""
 
-    def __init__(self, model: nn.Module, width: int) -> None:
+    def __init__(self, model: nn.Module, width: int, encoded: type[Any]) -> None:
         super().__init__()
+        self.encoded = encoded
         self.model = model
         self.width = width
 
@@ -173,7 +176,7 @@ class _CrossDecode(nn.Module):
         encoded = keys.new_zeros(1, keys.shape[1], self.model.config.hidden_size)  # type: ignore[union-attr]
         output = self.model(
             decoder_input_ids=token,
-            encoder_outputs=BaseModelOutput(last_hidden_state=encoded),  # type: ignore[arg-type]
+            encoder_outputs=self.encoded(last_hidden_state=encoded),
             past_key_values=cache,
             use_cache=True,
             **self.positions(position),

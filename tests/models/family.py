@@ -29,11 +29,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Family:
-    """A name, and what builds its cells; `ci` families are tested on every run."""
+    """A name, and what builds its cells.
+
+    `ci` families are tested on every run. In `w8a8` families every linear, attention and
+    convolution is on the accelerator, with the same integers in the reference, IREE and simulator.
+    """
 
     name: str
     build: Callable[[], Mapping[str, Cell]]
     ci: bool = False
+    w8a8: bool = False
 
 
 class Call(nn.Module):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from tests.models.families import (
+    audio,
     captioning,
+    encoder_decoder,
     idefics,
     mixed,
     qwen_vl,
     resolutions,
     text,
     vision_language,
+    vision_text,
 )
 from tests.models.family import Family
 
@@ -21,4 +24,7 @@ FAMILIES: tuple[Family, ...] = (
     *qwen_vl.FAMILIES,
     *captioning.FAMILIES,
     *mixed.FAMILIES,
+    *vision_text.FAMILIES,
+    *audio.FAMILIES,
+    *encoder_decoder.FAMILIES,
 )

@@ -129,9 +129,7 @@ def flava() -> Mapping[str, Cell]:
 
 def vilt() -> Mapping[str, Cell]:
     """Answers to questions about two images, one of 28 x 28 and one of 28 x 21 pixels."""
-    config = hf.ViltConfig(
-        **{**VISION, "vocab_size": 99}, max_position_embeddings=16, num_labels=7
-    )
+    config = hf.ViltConfig(**{**VISION, "vocab_size": 99}, max_position_embeddings=16, num_labels=7)
     model = seeded(hf.ViltForQuestionAnswering, config)
     shown = torch.ones(2, 28, 28, dtype=torch.int64)
     shown[1, :, 21:] = 0
