@@ -12,7 +12,7 @@ from girih.compiler.patches.base import Patch, Replacement, Site
 
 
 def _in_order(weights: Tensor, count: Any, replacement: bool = False, **options: Any) -> Tensor:
-    """The first `count` of n, from the start again where there are fewer. (n,) -> (count,)
+    """The first `count` of n, from the start again where there are fewer. (n,) -> (count,).
 
     ViLT draws all patches that show something, and then masked ones to fill up: no result but the
     order of the patches' own rows depends on which.

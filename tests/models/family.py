@@ -37,6 +37,7 @@ class Family:
 
     name: str
     build: Callable[[], Mapping[str, Cell]]
+    cells: tuple[str, ...] = ("tower", "prefill", "decode")
     ci: bool = False
     w8a8: bool = False
 

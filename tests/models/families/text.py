@@ -61,8 +61,8 @@ def bert() -> Mapping[str, Cell]:
 
 
 FAMILIES = (
-    Family("BERT", bert, ci=True),
-    Family("GPT-2", gpt2, ci=True),
-    Family("Llama", llama, ci=True),
-    Family("Qwen2", qwen2),
+    Family("BERT", bert, cells=("tower",), ci=True),
+    Family("GPT-2", gpt2, cells=("prefill", "decode"), ci=True),
+    Family("Llama", llama, cells=("prefill", "decode"), ci=True),
+    Family("Qwen2", qwen2, cells=("prefill", "decode")),
 )

@@ -72,7 +72,7 @@ def owl_vit() -> Mapping[str, Cell]:
         text_config=TEXT, vision_config={**VISION, "projection_dim": 32}, projection_dim=32
     )
     model = seeded(hf.OwlViTForObjectDetection, config)
-    whole = dict(pixel_values=PIXELS, input_ids=TOKENS, attention_mask=MASK)
+    whole = {"pixel_values": PIXELS, "input_ids": TOKENS, "attention_mask": MASK}
     return {
         "tower": Cell(Call(model, lambda m, *values: m.image_embedder(*values)[0]), (PIXELS,)),
         "match": match_cell(model, "logits", "pred_boxes", **whole),
@@ -180,13 +180,15 @@ def clap() -> Mapping[str, Cell]:
     }
 
 
+CELLS = ("tower", "match")
+
 FAMILIES = (
-    Family("CLIP", clip, ci=True),
-    Family("AltCLIP", altclip),
-    Family("OWL-ViT", owl_vit),
-    Family("SigLIP", siglip),
-    Family("SigLIP2", siglip2),
-    Family("FLAVA", flava),
-    Family("ViLT", vilt),
-    Family("CLAP", clap, ci=True),
+    Family("CLIP", clip, cells=CELLS, ci=True),
+    Family("AltCLIP", altclip, cells=CELLS),
+    Family("OWL-ViT", owl_vit, cells=CELLS),
+    Family("SigLIP", siglip, cells=CELLS),
+    Family("SigLIP2", siglip2, cells=CELLS),
+    Family("FLAVA", flava, cells=CELLS),
+    Family("ViLT", vilt, cells=("tower",)),
+    Family("CLAP", clap, cells=CELLS, ci=True),
 )
