@@ -13,6 +13,7 @@ from girih.passes.base import Compilation
 from girih.passes.torch_to_mfm import (
     assembly,
     compute,
+    convolution,
     elementwise,
     gather,
     movement,
@@ -31,6 +32,7 @@ from girih.runtime.errors import CompilationError
 CONVERTERS: dict[str, Converter] = {
     **assembly.CONVERTERS,
     **compute.CONVERTERS,
+    **convolution.CONVERTERS,
     **elementwise.CONVERTERS,
     **gather.CONVERTERS,
     **movement.CONVERTERS,

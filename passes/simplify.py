@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
-from girih.dialects.mfm import GeluOp, MultiplyScalarOp, ReshapeOp, TransposeOp
+from girih.dialects.mfm import GeluOp, MultiplyScalarOp, ReshapeOp, TransposeOp, UnaryOp
 from girih.dialects.mfm.base import shape
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import erase_unused
@@ -23,6 +23,8 @@ class Simplify:
     reshape(reshape(x))            -->  reshape(x)
     reshape(transpose(x, p))       -->  reshape(x)        when p moves only axes of size 1
     gelu(transpose(x, p))          -->  transpose(gelu(x), p)
+    transpose(reshape(transpose(x, p)), q)  -->  transpose(reshape(x), r)
+                                            where the reshape keeps together what p moves
     transpose, reshape to itself   -->  x
     ```
     """
@@ -44,7 +46,7 @@ def _simplify(op: ir.OpView) -> None:
         _simplify_transpose(op)
     elif isinstance(op, ReshapeOp):
         _simplify_reshape(op)
-    elif isinstance(op, GeluOp | MultiplyScalarOp):
+    elif isinstance(op, GeluOp | MultiplyScalarOp | UnaryOp):
         _sink_transpose(op)
 
 
@@ -70,12 +72,55 @@ def _moves_only_units(sizes: tuple[int, ...], order: list[int]) -> bool:
 
 def _simplify_transpose(op: TransposeOp) -> None:
     order, x = list(op.permutation), op.x
+    x = _hoisted(x)
     inner = _defined_by(x, TransposeOp)
     if inner is not None:
         order, x = [list(inner.permutation)[axis] for axis in order], inner.x
     elif order != sorted(order) and not _moves_only_units(shape(x), order):
         return
     op.result.replace_all_uses_with(_transposed(x, order, op.result.type))
+
+
+def _hoisted(x: ir.Value) -> ir.Value:
+    """``reshape(transpose(y))`` as ``transpose(reshape(y))``, where that is the same; else x."""
+    reshape = _defined_by(x, ReshapeOp)
+    inner = None if reshape is None else _defined_by(reshape.x, TransposeOp)
+    if inner is None:
+        return x
+    order, target = list(inner.permutation), shape(x)
+    groups = _common_groups(shape(inner.result), target)
+    if groups is None:
+        return x
+    places = list[tuple[int, list[int]]]()
+    for own, out in groups:
+        sources = [order[axis] for axis in own]
+        if sources != list(range(sources[0], sources[0] + len(sources))):
+            return x
+        places.append((sources[0], out))
+    axes = [axis for _, out in sorted(places) for axis in out]
+    kind = ir.RankedTensorType.get([target[axis] for axis in axes], x.type.element_type)
+    source = ReshapeOp(x=inner.x, result=kind).result
+    back = ir.DenseI64ArrayAttr.get([axes.index(axis) for axis in range(len(axes))])
+    return TransposeOp(x=source, permutation=back, result=x.type).result
+
+
+def _common_groups(
+    source: tuple[int, ...], target: tuple[int, ...]
+) -> list[tuple[list[int], list[int]]] | None:
+    """Runs of axes of both shapes that hold the same elements; None where one has no partner."""
+    groups = list[tuple[list[int], list[int]]]()
+    i = j = 0
+    while i < len(source) and j < len(target):
+        own, out = [i], [j]
+        a, b = source[i], target[j]
+        i, j = i + 1, j + 1
+        while a != b:
+            if a < b:
+                a, own, i = a * source[i], [*own, i], i + 1
+            else:
+                b, out, j = b * target[j], [*out, j], j + 1
+        groups.append((own, out))
+    return groups if (i, j) == (len(source), len(target)) else None
 
 
 def _simplify_reshape(op: ReshapeOp) -> None:
@@ -87,12 +132,14 @@ def _simplify_reshape(op: ReshapeOp) -> None:
         op.result.replace_all_uses_with(ReshapeOp(x=x, result=op.result.type).result)
 
 
-def _sink_transpose(op: GeluOp | MultiplyScalarOp) -> None:
+def _sink_transpose(op: GeluOp | MultiplyScalarOp | UnaryOp) -> None:
     inner = _defined_by(op.x, TransposeOp)
     if inner is None:
         return
     if isinstance(op, GeluOp):
         moved = GeluOp(x=inner.x, approximate=op.approximate, result=inner.x.type)
+    elif isinstance(op, UnaryOp):
+        moved = UnaryOp(x=inner.x, function=op.function, result=inner.x.type)
     else:
         moved = MultiplyScalarOp(x=inner.x, factor=op.factor, result=inner.x.type)
     order = inner.permutation

@@ -16,6 +16,7 @@ from girih.dialects.mfm.integer_rms_norm import IntegerRmsNormOp
 from girih.dialects.mfm.linear import IntegerLinearOp, LinearOp
 from girih.dialects.mfm.normalization import IntegerLayerNormOp, LayerNormOp
 from girih.dialects.mfm.parameter import ParameterOp
+from girih.dialects.mfm.patches import PatchesOp
 from girih.dialects.mfm.quantization import DequantizeOp, QuantizeOp, RescaleOp
 from girih.dialects.mfm.reduction import ArgmaxOp, CumulativeSumOp, ReduceOp
 from girih.dialects.mfm.selection import ConvertOp, SelectOp
@@ -56,6 +57,7 @@ __all__ = [
     "Operation",
     "PadOp",
     "ParameterOp",
+    "PatchesOp",
     "QuantizeOp",
     "ReduceOp",
     "RescaleOp",

@@ -1,11 +1,11 @@
-"""Linear, convolution, normalization, activation, attention."""
+"""Linear, normalization, activation, attention."""
 
 from __future__ import annotations
 
 import numpy as np
 from torch_mlir import ir
 
-from girih.dialects.mfm import AttentionOp, Conv1dOp, GeluOp, LayerNormOp, LinearOp
+from girih.dialects.mfm import AttentionOp, GeluOp, LayerNormOp, LinearOp
 from girih.dialects.mfm.base import shape
 from girih.passes.torch_to_mfm.rewriter import (
     Converter,
@@ -23,30 +23,6 @@ def linear(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
     bias = None if rewriter.is_none(op.operands[2]) else rewriter.tensor(op.operands[2])
     result = rewriter.builtin_type(op.results[0])
     return LinearOp(x=x, weight=weight, bias=bias, result=result).result
-
-
-def conv1d(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
-    """aten.conv1d(x, weight, bias?, stride, padding, dilation, groups), channels made last."""
-    x, weight = rewriter.tensor(op.operands[0]), rewriter.tensor(op.operands[1])
-    rewriter.require_float32(x, weight)
-    stride, padding, dilation, groups = (rewriter.constant(value) for value in op.operands[3:7])
-    if dilation != [1] or groups != 1:
-        raise NotConvertibleError(f"dilation {dilation} and groups {groups} have no mfm form")
-    array = rewriter.array(weight)
-    outputs, _, kernel = array.shape
-    tap_major = np.ascontiguousarray(array.transpose(0, 2, 1)).reshape(outputs, -1)
-    bias = None if rewriter.is_none(op.operands[2]) else rewriter.tensor(op.operands[2])
-    batch, _, steps = rewriter.builtin_type(op.results[0]).shape
-    result = Conv1dOp(
-        x=rewriter.transpose(x, (0, 2, 1)),
-        weight=rewriter.derived(weight, "tap_major", tap_major),
-        bias=bias,
-        kernel=integer_attribute(kernel),
-        stride=integer_attribute(stride[0]),
-        padding=integer_attribute(padding[0]),
-        result=ir.RankedTensorType.get([batch, steps, outputs], x.type.element_type),
-    ).result
-    return rewriter.transpose(result, (0, 2, 1))
 
 
 def layer_norm(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
@@ -111,7 +87,6 @@ def attention(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
 
 CONVERTERS: dict[str, Converter] = {
     "torch.aten.linear": linear,
-    "torch.aten.conv1d": conv1d,
     "torch.aten.layer_norm": layer_norm,
     "torch.aten.gelu": gelu,
     "torch.aten.scaled_dot_product_attention": attention,

@@ -45,3 +45,16 @@ func.func @cache(%c: tensor<1x8x4xi8>, %p: tensor<1xi64>, %r: tensor<1x1x4xi8>) 
   %y = "mfm.cache_update"(%c, %p, %r) : (tensor<1x8x4xi8>, tensor<1xi64>, tensor<1x1x4xi8>) -> tensor<1x8x4xi8>
   return %y : tensor<1x8x4xi8>
 }
+
+// Windows are one strided copy, however many taps they have.
+// CHECK-LABEL: func.func @patches
+// CHECK: tensor.pad
+// CHECK: linalg.generic
+// CHECK-SAME: iterator_types = ["parallel", "parallel", "parallel", "parallel", "parallel", "parallel"]
+// CHECK-SAME: tensor<1x5x5x4xi8>
+// CHECK: tensor.collapse_shape
+// CHECK-SAME: tensor<1x2x2x3x3x4xi8> into tensor<1x2x2x36xi8>
+func.func @patches(%x: tensor<1x4x4x4xi8>) -> tensor<1x2x2x36xi8> {
+  %y = "mfm.patches"(%x) {kernel = array<i64: 3, 3>, stride = array<i64: 2, 2>, padding = array<i64: 1, 1>, dilation = array<i64: 1, 1>} : (tensor<1x4x4x4xi8>) -> tensor<1x2x2x36xi8>
+  return %y : tensor<1x2x2x36xi8>
+}

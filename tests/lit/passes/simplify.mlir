@@ -49,3 +49,36 @@ func.func @shared(%x: tensor<2x3xf32>) -> (tensor<3x2xf32>, tensor<2x3xf32>) {
   %1 = "mfm.transpose"(%0) {permutation = array<i64: 1, 0>} : (tensor<3x2xf32>) -> tensor<2x3xf32>
   return %0, %1 : tensor<3x2xf32>, tensor<2x3xf32>
 }
+
+// A reshape that keeps together what a transpose moves lets the transposes meet: a picture's
+// channels, put first by a convolution, come last again as a sequence.
+// CHECK-LABEL: func.func @sequence(
+// CHECK-NEXT: %[[R:.*]] = "mfm.reshape"(%arg0) : (tensor<2x3x5x4xf32>) -> tensor<2x15x4xf32>
+// CHECK-NEXT: return %[[R]]
+func.func @sequence(%x: tensor<2x3x5x4xf32>) -> tensor<2x15x4xf32> {
+  %0 = "mfm.transpose"(%x) {permutation = array<i64: 0, 3, 1, 2>} : (tensor<2x3x5x4xf32>) -> tensor<2x4x3x5xf32>
+  %1 = "mfm.reshape"(%0) : (tensor<2x4x3x5xf32>) -> tensor<2x4x15xf32>
+  %2 = "mfm.transpose"(%1) {permutation = array<i64: 0, 2, 1>} : (tensor<2x4x15xf32>) -> tensor<2x15x4xf32>
+  return %2 : tensor<2x15x4xf32>
+}
+
+// One that mixes them does not.
+// CHECK-LABEL: func.func @mixed(
+// CHECK-COUNT-2: "mfm.transpose"
+func.func @mixed(%x: tensor<2x3x4xf32>) -> tensor<6x4xf32> {
+  %0 = "mfm.transpose"(%x) {permutation = array<i64: 0, 2, 1>} : (tensor<2x3x4xf32>) -> tensor<2x4x3xf32>
+  %1 = "mfm.reshape"(%0) : (tensor<2x4x3xf32>) -> tensor<4x6xf32>
+  %2 = "mfm.transpose"(%1) {permutation = array<i64: 1, 0>} : (tensor<4x6xf32>) -> tensor<6x4xf32>
+  return %2 : tensor<6x4xf32>
+}
+
+// Functions of one number let transposes through as well.
+// CHECK-LABEL: func.func @unary(
+// CHECK-NEXT: %[[U:.*]] = "mfm.unary"(%arg0) {function = "silu"} : (tensor<2x3xf32>) -> tensor<2x3xf32>
+// CHECK-NEXT: return %[[U]]
+func.func @unary(%x: tensor<2x3xf32>) -> tensor<2x3xf32> {
+  %0 = "mfm.transpose"(%x) {permutation = array<i64: 1, 0>} : (tensor<2x3xf32>) -> tensor<3x2xf32>
+  %1 = "mfm.unary"(%0) {function = "silu"} : (tensor<3x2xf32>) -> tensor<3x2xf32>
+  %2 = "mfm.transpose"(%1) {permutation = array<i64: 1, 0>} : (tensor<3x2xf32>) -> tensor<2x3xf32>
+  return %2 : tensor<2x3xf32>
+}
