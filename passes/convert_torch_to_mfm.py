@@ -18,6 +18,7 @@ from girih.passes.torch_to_mfm import (
     gather,
     movement,
     reduction,
+    transposed_convolution,
     unary,
 )
 from girih.passes.torch_to_mfm.rewriter import (
@@ -37,6 +38,7 @@ CONVERTERS: dict[str, Converter] = {
     **gather.CONVERTERS,
     **movement.CONVERTERS,
     **reduction.CONVERTERS,
+    **transposed_convolution.CONVERTERS,
     **unary.CONVERTERS,
 }
 

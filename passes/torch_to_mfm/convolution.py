@@ -51,24 +51,19 @@ class Filter:
 
 def convolution(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
     """aten.conv1d, 2d, 3d (x, weight, bias?, stride, padding or its name, dilation, groups)."""
-    operands = list(op.operands)
-    window, groups = _window(rewriter, operands[1], operands[3:6]), rewriter.constant(operands[6])
-    return _converted(rewriter, op, window, groups)
+    return convert(rewriter, op, op.operands[6])
 
 
-def general_convolution(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
-    """aten.convolution(x, weight, bias?, stride, padding, dilation, transposed, added, groups)."""
-    operands = list(op.operands)
-    if rewriter.constant(operands[6]):
-        raise NotConvertibleError("a transposed convolution in this form has no mfm form")
-    window, groups = _window(rewriter, operands[1], operands[3:6]), rewriter.constant(operands[8])
-    return _converted(rewriter, op, window, groups)
+def convert(rewriter: Rewriter, op: ir.OpView, groups: ir.Value) -> ir.Value:
+    """A convolution whose stride, padding and dilation are operands 3, 4 and 5."""
+    window = _window(rewriter, op.operands[1], list(op.operands)[3:6])
+    return _converted(rewriter, op, window, rewriter.constant(groups))
 
 
 def _window(rewriter: Rewriter, weight: ir.Value, operands: list[ir.Value]) -> Window:
     kernel = list(rewriter.builtin_type(weight).shape)[2:]
     stride, padding, dilation = (rewriter.constant(value) for value in operands)
-    stride, dilation = (_per_axis(numbers, len(kernel)) for numbers in (stride, dilation))
+    stride, dilation = (per_axis(numbers, len(kernel)) for numbers in (stride, dilation))
     total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
     if padding == "same":
         low = [count // 2 for count in total]
@@ -76,11 +71,12 @@ def _window(rewriter: Rewriter, weight: ir.Value, operands: list[ir.Value]) -> W
     elif padding == "valid":
         low = high = [0] * len(kernel)
     else:
-        low = high = _per_axis(padding, len(kernel))
+        low = high = per_axis(padding, len(kernel))
     return Window(tuple(kernel), tuple(stride), tuple(dilation), tuple(low), tuple(high))
 
 
-def _per_axis(numbers: list[int], axes: int) -> list[int]:
+def per_axis(numbers: list[int], axes: int) -> list[int]:
+    """Numbers of a list that may have one for all axes."""
     return numbers * axes if len(numbers) == 1 else numbers
 
 
@@ -220,10 +216,5 @@ def _padded(x: ir.Value, window: Window) -> ir.Value:
 
 
 CONVERTERS: dict[str, Converter] = {
-    **{
-        f"torch.aten.conv{axes}d{form}": convolution
-        for axes in (1, 2, 3)
-        for form in ("", ".padding")
-    },
-    "torch.aten.convolution": general_convolution,
+    f"torch.aten.conv{axes}d{form}": convolution for axes in (1, 2, 3) for form in ("", ".padding")
 }
