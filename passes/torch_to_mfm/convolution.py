@@ -23,7 +23,6 @@ from girih.passes.torch_to_mfm.assembly import concatenated, sliced
 from girih.passes.torch_to_mfm.constants import known
 from girih.passes.torch_to_mfm.rewriter import (
     Converter,
-    NotConvertibleError,
     Rewriter,
     float_attribute,
     integer_attribute,
