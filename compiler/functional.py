@@ -143,8 +143,8 @@ def decompositions() -> dict[torch._ops.OperatorBase, Callable[..., Any]]:
 def make_functional(program: ExportedProgram, guards: Sequence[Guard] = ()) -> ExportedProgram:
     """Decompose the tail, drop asserts, turn mutated inputs into results after the user's own.
 
-    Decomposing makes mutation visible in the signature alone. Results that are not tensors (None, numbers) are dropped.
-    The last of the module's own results are the guards; they are taken away.
+    Decomposing makes mutation visible in the signature alone. Results that are not tensors (None,
+    numbers) are dropped. The last of the module's own results are the guards; they are taken away.
     Raises `ImportingError` where a buffer is mutated, a shape depends on data, or a guard on
     weights.
     """
@@ -203,9 +203,11 @@ def _refuse_weights(program: ExportedProgram, value: fx.Node, guard: Guard) -> N
 def _take_lists_apart(graph: fx.Graph) -> None:
     """Each item of a split tensor --> a slice or a selection of it.
 
-    A graph without lists has one tensor per operation, and only what is read is computed.
+    A graph without lists has one tensor per operation, and only what is read is computed. Results
+    of the program keep their names, by which its signature knows them.
     """
     aten = torch.ops.aten
+    results = graph.output_node().all_input_nodes
     for node in list(graph.nodes):
         if node.target is not operator.getitem or not isinstance(node.args[0], fx.Node):
             continue
@@ -225,6 +227,10 @@ def _take_lists_apart(graph: fx.Graph) -> None:
                 item = graph.call_function(aten.slice.Tensor, (x, axis, start, end, 1))
         item.meta = dict(node.meta)
         node.replace_all_uses_with(item)
+        if node in results:
+            name = node.name
+            graph.erase_node(node)
+            item.name = name
 
 
 def _erase_dead(graph: fx.Graph) -> None:

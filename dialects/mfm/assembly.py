@@ -18,19 +18,51 @@ from girih.dialects.mfm.base import (
     shape,
 )
 
+MOST_PARTS = 16
+
 
 class ConcatenateOp(Operation, name="concatenate", traits=[ext.Pure]):
-    """Tensors one after another along an axis; any one element type."""
+    """Tensors one after another along an axis; any one element type; at most `MOST_PARTS`.
 
-    parts: Sequence[ext.Operand[Any]]
+    One operand of any number would have to be of one type: an operation that is defined in Python
+    has one constraint for all of it.
+    """
+
+    part0: ext.Operand[Any]
     result: ext.Result[Any]
     axis: ir.IntegerAttr
+    part1: ext.Operand[Any] | None = None
+    part2: ext.Operand[Any] | None = None
+    part3: ext.Operand[Any] | None = None
+    part4: ext.Operand[Any] | None = None
+    part5: ext.Operand[Any] | None = None
+    part6: ext.Operand[Any] | None = None
+    part7: ext.Operand[Any] | None = None
+    part8: ext.Operand[Any] | None = None
+    part9: ext.Operand[Any] | None = None
+    part10: ext.Operand[Any] | None = None
+    part11: ext.Operand[Any] | None = None
+    part12: ext.Operand[Any] | None = None
+    part13: ext.Operand[Any] | None = None
+    part14: ext.Operand[Any] | None = None
+    part15: ext.Operand[Any] | None = None
+
+    @classmethod
+    def of(
+        cls, parts: Sequence[ir.Value], result: ir.Type, axis: ir.IntegerAttr
+    ) -> "ConcatenateOp":
+        """The operation on parts, `MOST_PARTS` at most."""
+        first, *others = parts
+        rest = {f"part{number}": part for number, part in enumerate(others, start=1)}
+        return cls(part0=first, result=result, axis=axis, **rest)
+
+    @property
+    def parts(self) -> list[ir.Value]:
+        """All that are there, in order."""
+        return list(self.operation.operands)
 
     def check(self) -> Iterator[str]:
-        parts, axis = list(self.parts), self.axis.value
-        if not parts:
-            yield "has no parts, expected one or more"
-            return
+        parts, axis = self.parts, self.axis.value
         sizes = list(shape(parts[0]))
         if not 0 <= axis < len(sizes):
             yield f"axis is {axis}, expected one of {len(sizes)} axes"

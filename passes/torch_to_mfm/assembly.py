@@ -8,6 +8,7 @@ import numpy as np
 from torch_mlir import ir
 
 from girih.dialects.mfm import ConcatenateOp, PadOp, SliceOp, TakeOp
+from girih.dialects.mfm.assembly import MOST_PARTS
 from girih.dialects.mfm.base import shape
 from girih.passes.torch_to_mfm.rewriter import (
     Converter,
@@ -23,10 +24,13 @@ def concatenated(parts: Sequence[ir.Value], axis: int) -> ir.Value:
     """Tensors one after another along an axis."""
     if len(parts) == 1:
         return parts[0]
+    if len(parts) > MOST_PARTS:
+        groups = [parts[i : i + MOST_PARTS] for i in range(0, len(parts), MOST_PARTS)]
+        return concatenated([concatenated(group, axis) for group in groups], axis)
     sizes = list(shape(parts[0]))
     sizes[axis] = sum(shape(part)[axis] for part in parts)
     result = ir.RankedTensorType.get(sizes, parts[0].type.element_type)
-    return ConcatenateOp(parts=list(parts), axis=integer_attribute(axis), result=result).result
+    return ConcatenateOp.of(parts, result, integer_attribute(axis)).result
 
 
 def sliced(x: ir.Value, axis: int, start: int, end: int, step: int = 1) -> ir.Value:

@@ -256,7 +256,7 @@ class Graph:
         sizes = list(self.shape(parts[0]))
         sizes[axis] = sum(self.shape(part)[axis] for part in parts)
         kind = self._type(sizes, _NUMPY[str(parts[0].type.element_type)])
-        return self.build(lambda: ConcatenateOp(list(parts), kind, self.number(axis)))
+        return self.build(lambda: ConcatenateOp.of(parts, kind, self.number(axis)))
 
     def broadcast(self, x: ir.Value, *sizes: int) -> ir.Value:
         """broadcast."""
