@@ -12,7 +12,7 @@ PARTS := compiler dialects passes runtime
 OTHERS := tests examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format pyright-tree pytest check-girih san test-all nightly bench clean
+.PHONY: help setup demo test lint format pyright-tree pytest check-girih san test-all test-models nightly bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,15 @@ san: setup ## Run the simulator's tests under the address and undefined behaviou
 
 test-all: lint check-girih ## Run every test, the slow ones too
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+# Every cell of every family of models, in both recipes; the rows that the tests leave become the
+# table, and the file that `girih models` reads.
+test-models: setup ## Compile all 41 families of models, compare with PyTorch, print the table
+	rm -rf build/families
+	@status=0; \
+	GIRIH_FAMILY_ROWS=build/families $(BIN)/python -m pytest -q -n 2 tests/models/test_families.py \
+		$(PYTEST_OPTIONS) || status=$$?; \
+	$(BIN)/python -m tests.models.rows build/families && exit $$status
 
 nightly: test-all san ## Run everything: all tests, then the sanitizers
 

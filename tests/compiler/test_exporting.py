@@ -85,7 +85,9 @@ def test_a_mutated_input_is_a_result_after_the_modules_own() -> None:
 
 
 def test_a_mutated_buffer_is_refused_by_name() -> None:
-    with pytest.raises(ImportingError, match="the module changes its buffer 'count' at .*: pass it"):
+    with pytest.raises(
+        ImportingError, match="the module changes its buffer 'count' at .*: pass it"
+    ):
         export(Counter(), (torch.ones(2),))
 
 
