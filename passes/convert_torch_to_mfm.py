@@ -12,10 +12,12 @@ from girih.dialects.mfm import Operation
 from girih.passes.base import Compilation
 from girih.passes.torch_to_mfm import (
     assembly,
+    attention,
     compute,
     convolution,
     elementwise,
     gather,
+    group_normalization,
     movement,
     reduction,
     transposed_convolution,
@@ -32,10 +34,12 @@ from girih.runtime.errors import CompilationError
 
 CONVERTERS: dict[str, Converter] = {
     **assembly.CONVERTERS,
+    **attention.CONVERTERS,
     **compute.CONVERTERS,
     **convolution.CONVERTERS,
     **elementwise.CONVERTERS,
     **gather.CONVERTERS,
+    **group_normalization.CONVERTERS,
     **movement.CONVERTERS,
     **reduction.CONVERTERS,
     **transposed_convolution.CONVERTERS,
