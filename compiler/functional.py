@@ -130,7 +130,7 @@ _WHOLE = frozenset(
 """Operations that stay whole: those that have, or are close to, a form in `mfm`."""
 
 
-def decompositions() -> dict[torch._ops.OperatorBase, Callable[..., Any]]:
+def decompositions() -> dict[torch._ops.OperatorBase, Callable[..., Any]]:  # pyright: ignore[reportPrivateUsage]
     """Torch's own definitions of the operations in the tail, by simpler ones."""
     table = default_decompositions()
     return {

@@ -160,15 +160,15 @@ def replaced(replacement: Replacement) -> Generator[None]:
 @contextmanager
 def preserved(module: nn.Module) -> Generator[None]:
     """Undo what a run sets in modules: some keep tensors, which an export leaves without values."""
-    before = [(each, dict(vars(each)), dict(each._buffers)) for each in module.modules()]
+    before = [(each, dict(vars(each)), dict(each._buffers)) for each in module.modules()]  # pyright: ignore[reportPrivateUsage]
     try:
         yield
     finally:
         for each, attributes, buffers in before:
             vars(each).clear()
             vars(each).update(attributes)
-            each._buffers.clear()
-            each._buffers.update(buffers)
+            each._buffers.clear()  # pyright: ignore[reportPrivateUsage]
+            each._buffers.update(buffers)  # pyright: ignore[reportPrivateUsage]
 
 
 def listener(method: Callable[..., Any], calls: list[Call]) -> Callable[..., Any]:

@@ -153,7 +153,7 @@ def _is_library(file: str) -> bool:
 
 def _place() -> Place:
     places: list[tuple[str, int]] = []
-    frame: FrameType | None = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
     while frame is not None:
         if not _is_library(frame.f_code.co_filename):
             places.append((f"{frame.f_code.co_filename}:{frame.f_code.co_name}", frame.f_lasti))
@@ -162,7 +162,7 @@ def _place() -> Place:
 
 
 def _line() -> str:
-    frame = sys._getframe(2)
+    frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
     while frame.f_back is not None and _is_library(frame.f_code.co_filename):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._python_dispatch import _disable_current_modes  # pyright: ignore[reportPrivateUsage]
 
 _READS = frozenset(
     {
@@ -123,8 +123,9 @@ def with_known(
     if func in (torch.repeat_interleave, Tensor.repeat_interleave):
         if "repeats" not in kwargs and len(args) == 1:
             return _constant(result)
+        source, *_ = args
         dim = kwargs.get("dim", args[2] if len(args) > 2 else None)
-        source = args[0].flatten() if dim is None else args[0]
+        source = source.flatten() if dim is None else source
         dim = 0 if dim is None else dim
         length = source.shape[dim]
         with _disable_current_modes():
