@@ -119,7 +119,8 @@ def with_known(
     if func in _READS:
         return result
     if func in (torch.masked_select, Tensor.masked_select):
-        return args[0][_positions(known[0])]
+        sizes = torch.broadcast_shapes(args[0].shape, known[0].shape)
+        return args[0].expand(sizes)[_positions(known[0].expand(sizes))]
     if func in (torch.repeat_interleave, Tensor.repeat_interleave):
         if "repeats" not in kwargs and len(args) == 1:
             return _constant(result)
