@@ -120,7 +120,7 @@ def with_known(
         return result
     if func in (torch.masked_select, Tensor.masked_select):
         sizes = torch.broadcast_shapes(args[0].shape, known[0].shape)
-        return args[0].expand(sizes)[_positions(known[0].expand(sizes))]
+        return args[0].expand(sizes)[_positions(known[0], sizes)]
     if func in (torch.repeat_interleave, Tensor.repeat_interleave):
         if "repeats" not in kwargs and len(args) == 1:
             return _constant(result)
@@ -224,10 +224,10 @@ def _number(tensor: Tensor) -> Any:
         return tensor.item()
 
 
-def _positions(mask: Tensor) -> tuple[Tensor, ...]:
-    """Where a known mask is true, as constants of the traced program."""
+def _positions(mask: Tensor, sizes: Sequence[int] | None = None) -> tuple[Tensor, ...]:
+    """Where a known mask, expanded to some sizes, is true: constants of the traced program."""
     with _disable_current_modes():
-        return tuple(mask.bool().nonzero(as_tuple=True))
+        return tuple(mask.bool().expand(sizes or mask.shape).nonzero(as_tuple=True))
 
 
 def _constant(value: Any) -> Any:
