@@ -28,21 +28,23 @@ MAXIMUM_HEAD_DEPTH = (1 << 17) - 1
 
 
 class _Attention(Operation):
-    def _check_operands(self, element: str) -> Iterator[str]:
+    def _check_operands(self, element: str, *mask_elements: str) -> Iterator[str]:
         for name, value in (("query", self.query), ("key", self.key), ("value", self.value)):
             yield from expect_element(name, value, element)
             if not expect_rank(name, value, 4):
                 yield rank_problem(name, value, 4)
                 return
         batch, queries, heads, depth = shape(self.query)
-        keys = shape(self.key)[1]
-        yield from expect_shape("key", self.key, (batch, keys, heads, depth))
-        yield from expect_shape("value", self.value, (batch, keys, heads, shape(self.value)[3]))
+        keys, shared = shape(self.key)[1:3]
+        if heads % max(shared, 1):
+            yield f"has {heads} query heads, expected a multiple of its {shared} key heads"
+        yield from expect_shape("key", self.key, (batch, keys, shared, depth))
+        yield from expect_shape("value", self.value, (batch, keys, shared, shape(self.value)[3]))
         yield from expect_shape(
             "result", self.result, (batch, queries, heads, shape(self.value)[3])
         )
         if self.mask is not None:
-            yield from expect_element("mask", self.mask, "i1", "i8")
+            yield from expect_element("mask", self.mask, "i1", "i8", *mask_elements)
             yield from expect_broadcast("mask", self.mask, (batch, heads, queries, keys))
 
     def _visible(self, queries: int, keys: int, mask: list[Array]) -> Array:
@@ -54,13 +56,22 @@ class _Attention(Operation):
             visible = visible & (mask[0] != 0)
         return visible
 
+    @staticmethod
+    def _heads_first(inputs: tuple[Array, ...]) -> list[Array]:
+        """(batch, heads, length, depth) each, keys and values once per query head."""
+        parts = [part.swapaxes(1, 2) for part in inputs[:3]]
+        group = parts[0].shape[1] // parts[1].shape[1]
+        return [parts[0], *(part.repeat(group, axis=1) for part in parts[1:])]
+
 
 class AttentionOp(_Attention, name="attention", traits=[ext.Pure]):
     """``softmax(query key^T scale) value`` per head.
 
-    query (B, Lq, H, D) f32, key (B, Lk, H, D) f32, value (B, Lk, H, E) f32, mask broadcast to
-    (B, H, Lq, Lk), nonzero = visible, or absent; result (B, Lq, H, E). causal hides key j from
-    query i when j > i + Lk - Lq. A query that sees no key gives 0. Vaswani et al. 2017.
+    query (B, Lq, H, D) f32, key (B, Lk, G, D) f32, value (B, Lk, G, E) f32, where H is a multiple
+    of G and H / G neighbouring query heads share a key head (Ainslie et al. 2023); mask broadcast
+    to (B, H, Lq, Lk), absent, i1 or i8 with nonzero = visible, or f32 added to the scaled scores;
+    result (B, Lq, H, E). causal hides key j from query i when j > i + Lk - Lq. A query that sees
+    no key gives 0. Vaswani et al. 2017.
     """
 
     query: ext.Operand[Any]
@@ -72,12 +83,15 @@ class AttentionOp(_Attention, name="attention", traits=[ext.Pure]):
     mask: ext.Operand[Any] | None = None
 
     def check(self) -> Iterator[str]:
-        yield from self._check_operands("f32")
+        yield from self._check_operands("f32", "f32")
 
     def reference(self, *inputs: Array) -> Array:
-        query, key, value = (part.swapaxes(1, 2) for part in inputs[:3])
+        query, key, value = self._heads_first(inputs)
         scores = np.matmul(query, key.swapaxes(2, 3)) * np.float32(self.scale.value)
-        visible = self._visible(query.shape[2], key.shape[2], list(inputs[3:]))
+        masks = list(inputs[3:])
+        if masks and masks[0].dtype == np.float32:
+            scores = scores + masks.pop()
+        visible = self._visible(query.shape[2], key.shape[2], masks)
         scores = np.where(visible, scores, np.float32(-np.inf))
         top = scores.max(axis=-1, keepdims=True)
         weights = np.exp(scores - np.where(np.isfinite(top), top, np.float32(0)))
@@ -89,7 +103,7 @@ class AttentionOp(_Attention, name="attention", traits=[ext.Pure]):
 class IntegerAttentionOp(_Attention, name="integer_attention", traits=[ext.Pure]):
     """Integer-only attention whose value does not depend on how it is tiled.
 
-    query, key, value i8 as in `attention`, mask i1 or i8; result i8. (score_multiplier,
+    query, key, value i8 and heads as in `attention`, mask i1 or i8; result i8. (score_multiplier,
     score_shift) takes q.k to the log2 domain with 8 fraction bits; (output_multiplier,
     output_shift) takes value's unit to the result's. docs/numerics.md, integer_attention.
     """
@@ -120,7 +134,7 @@ class IntegerAttentionOp(_Attention, name="integer_attention", traits=[ext.Pure]
             yield f"has head depth {depth}, expected at most {MAXIMUM_HEAD_DEPTH} to fit int32"
 
     def reference(self, *inputs: Array) -> Array:
-        query, key, value = (part.swapaxes(1, 2) for part in inputs[:3])
+        query, key, value = self._heads_first(inputs)
         dots = arithmetic.integer_matmul(query, key.swapaxes(2, 3))
         scores = arithmetic.rescale(
             dots, self.score_multiplier.value, self.score_shift.value, np.int16

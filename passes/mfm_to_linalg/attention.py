@@ -37,13 +37,18 @@ class _Heads:
 
 def _split(op: Any) -> _Heads:
     batch, queries, heads, _ = build.shape(op.query)
-    keys = build.shape(op.key)[1]
+    keys, shared = build.shape(op.key)[1:3]
     multiple = KEY_MULTIPLE if keys >= KEY_MULTIPLE else 16
     padded = build.round_up(keys, multiple) if keys >= 16 else keys
 
     def outermost(value: ir.Value, length: int) -> ir.Value:
         moved = build.transpose(value, [0, 2, 1, 3])
         moved = build.pad(moved, [0] * 4, [0, 0, length - build.shape(moved)[2], 0])
+        if build.shape(value)[2] < heads:
+            sizes = [batch, shared, heads // shared, length, build.shape(value)[3]]
+            moved = build.elementwise(
+                [(moved, [0, 1, 3, 4])], sizes, build.element(moved), lambda each: each
+            )
         return build.reshape(moved, [batch * heads, length, build.shape(value)[3]])
 
     return _Heads(
@@ -65,20 +70,22 @@ def _visibility(op: Any, parts: _Heads) -> tuple[list[Any], Callable[..., ir.Val
     """
     masks: list[Any] = []
     covered = parts.padded == parts.keys
+    added = op.mask is not None and str(build.element(op.mask)) == "f32"
     if op.mask is not None:
         mask = op.mask
         own = build.shape(mask)
-        if build.width(mask) == 1:
+        if not added and build.width(mask) == 1:
             # IREE packs the mask as it packs the scores, which fails for i1: keep them apart.
             mask = build.barrier(build.as_bytes(mask))
         if own and own[-1] == parts.keys:
             mask = build.pad(mask, [0] * len(own), [0] * (len(own) - 1) + [parts.padded - own[-1]])
-            covered = True
+            covered = covered or not added
         masks.append(mask)
 
     def visible(*mask: ir.Value) -> ir.Value | None:
         conditions: list[ir.Value] = []
-        conditions.extend(scalar.compare("ne", each, 0) for each in mask)
+        if not added:
+            conditions.extend(scalar.compare("ne", each, 0) for each in mask)
         if op.causal.value:
             limit = scalar.add(build.loop_index(2, 32), parts.keys - parts.queries)
             conditions.append(scalar.compare("le", build.loop_index(3, 32), limit))
@@ -105,6 +112,8 @@ def lower_attention(op: Any) -> ir.Value:
 
     def score(dot: ir.Value, *mask: ir.Value) -> ir.Value:
         scaled = arith.MulFOp(dot, scalar.constant(op.scale.value, kind)).result
+        if mask and mask[0].type == kind:
+            scaled = arith.AddFOp(scaled, mask[0]).result
         seen = visible(*mask)
         return scaled if seen is None else scalar.select(seen, scaled, -numbers.inf)
 

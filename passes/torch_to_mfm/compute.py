@@ -1,18 +1,17 @@
-"""Linear, normalization, activation, attention."""
+"""Linear, normalization, activation."""
 
 from __future__ import annotations
 
 import numpy as np
 from torch_mlir import ir
 
-from girih.dialects.mfm import AttentionOp, GeluOp, LayerNormOp, LinearOp
+from girih.dialects.mfm import GeluOp, LayerNormOp, LinearOp
 from girih.dialects.mfm.base import shape
 from girih.passes.torch_to_mfm.rewriter import (
     Converter,
     NotConvertibleError,
     Rewriter,
     float_attribute,
-    integer_attribute,
 )
 
 
@@ -56,38 +55,8 @@ def gelu(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
     return GeluOp(x=x, approximate=form, result=x.type).result
 
 
-def attention(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
-    """aten.scaled_dot_product_attention on (batch, heads, length, depth)."""
-    query, key, value = (rewriter.tensor(operand) for operand in op.operands[:3])
-    rewriter.require_float32(query, key, value)
-    if len(shape(query)) != 4 or shape(query)[1] != shape(key)[1]:
-        raise NotConvertibleError("only 4-D attention with equal head counts has an mfm form")
-    if rewriter.constant(op.operands[4]) != 0.0:
-        raise NotConvertibleError("dropout is a training operation")
-    mask = None
-    if not rewriter.is_none(op.operands[3]):
-        mask = rewriter.tensor(op.operands[3])
-        if str(mask.type.element_type) != "i1":
-            raise NotConvertibleError("only boolean attention masks have an mfm form")
-    scale = rewriter.constant(op.operands[6])
-    heads_last = (0, 2, 1, 3)
-    query, key, value = (rewriter.transpose(part, heads_last) for part in (query, key, value))
-    sizes = [*shape(query)[:3], shape(value)[3]]
-    result = AttentionOp(
-        query=query,
-        key=key,
-        value=value,
-        mask=mask,
-        scale=float_attribute(shape(query)[3] ** -0.5 if scale is None else scale),
-        causal=integer_attribute(int(rewriter.constant(op.operands[5]))),
-        result=ir.RankedTensorType.get(sizes, query.type.element_type),
-    ).result
-    return rewriter.transpose(result, heads_last)
-
-
 CONVERTERS: dict[str, Converter] = {
     "torch.aten.linear": linear,
     "torch.aten.layer_norm": layer_norm,
     "torch.aten.gelu": gelu,
-    "torch.aten.scaled_dot_product_attention": attention,
 }
