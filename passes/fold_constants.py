@@ -9,7 +9,7 @@ import numpy as np
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
-from girih.dialects.mfm import Operation, ParameterOp
+from girih.dialects.mfm import LinearOp, Operation, ParameterOp
 from girih.dialects.mfm.base import shape
 from girih.dialects.mfm.parameter import narrowed, widened
 from girih.passes.base import Compilation
@@ -29,8 +29,10 @@ class FoldConstants:
     -->
     %0 = "mfm.parameter"() {parameter = "table"}
     ```
-    A result that is larger than all its operands together is left to run time unless it is small
-    (a mask, positions, angles), so that folding does not grow the program; a result equal to one of its operands becomes that operand.
+    A result that is larger than all its operands together is left to run time, so that folding
+    does not grow the program, unless it is small (a mask, positions, angles) or a product (position
+    embeddings interpolated to a picture's size). A result equal to one of its operands becomes
+    that operand.
     """
 
     name: ClassVar[str] = "fold-constants"
@@ -56,7 +58,7 @@ def _fold(op: ir.OpView, compilation: Compilation) -> None:
         return
     result = op.results[0]
     size, sources_size = _size(result), sum(_size(operand) for operand in op.operands)
-    if size > max(sources_size, _SMALL):
+    if size > max(sources_size, _SMALL) and not isinstance(op, LinearOp):
         return
     stored = [compilation.parameters[s.opview.parameter.value] for s in sources]
     arrays = [widened(array) for array in stored]

@@ -62,8 +62,9 @@ def test_a_lookup_of_every_position_is_the_table_itself() -> None:
 
 
 def test_folding_never_grows_the_program() -> None:
-    """Nine rows of a table of four: cheaper to look up at run time."""
-    names, parameters = folded(lookup("9x3xf32"), {"i": np.zeros(9, np.int64), "t": TABLE})
+    """Many rows of a table of four: cheaper to look up at run time."""
+    rows = np.zeros(30000, np.int64)
+    names, parameters = folded(lookup("30000x3xf32"), {"i": rows, "t": TABLE})
     assert names == ["i", "t", "mfm.embedding"]
     assert set(parameters) == {"i", "t"}
 

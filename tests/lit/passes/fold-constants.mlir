@@ -10,14 +10,25 @@ func.func @transposed() -> tensor<3x2xf32> {
   return %0 : tensor<3x2xf32>
 }
 
-// A result larger than its operands is left to run time: folding never grows the program.
+// A large result that is larger than its operands is left to run time: the program must not grow.
 // CHECK-LABEL: func.func @grows(
 // CHECK: "mfm.add"
-func.func @grows() -> tensor<8x9xf32> {
-  %a = "mfm.parameter"() {parameter = "a"} : () -> tensor<8x1xf32>
-  %b = "mfm.parameter"() {parameter = "b"} : () -> tensor<9xf32>
-  %0 = "mfm.add"(%a, %b) : (tensor<8x1xf32>, tensor<9xf32>) -> tensor<8x9xf32>
-  return %0 : tensor<8x9xf32>
+func.func @grows() -> tensor<256x257xf32> {
+  %a = "mfm.parameter"() {parameter = "a"} : () -> tensor<256x1xf32>
+  %b = "mfm.parameter"() {parameter = "b"} : () -> tensor<257xf32>
+  %0 = "mfm.add"(%a, %b) : (tensor<256x1xf32>, tensor<257xf32>) -> tensor<256x257xf32>
+  return %0 : tensor<256x257xf32>
+}
+
+// A product is worth it: position embeddings, interpolated.
+// CHECK-LABEL: func.func @interpolated(
+// CHECK-NEXT: %[[P:.*]] = "mfm.parameter"() {parameter = "matrix.linear"} : () -> tensor<256x257xf32>
+// CHECK-NEXT: return %[[P]]
+func.func @interpolated() -> tensor<256x257xf32> {
+  %a = "mfm.parameter"() {parameter = "positions"} : () -> tensor<256x4xf32>
+  %b = "mfm.parameter"() {parameter = "matrix"} : () -> tensor<257x4xf32>
+  %0 = "mfm.linear"(%a, %b) {operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<256x4xf32>, tensor<257x4xf32>) -> tensor<256x257xf32>
+  return %0 : tensor<256x257xf32>
 }
 
 // What reads an argument stays.
