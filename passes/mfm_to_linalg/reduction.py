@@ -41,18 +41,31 @@ def _rule(function: str, kind: ir.Type) -> tuple[float, Pair]:
 
 
 def lower_reduce(op: Any) -> ir.Value:
-    """One generic whose reduction axes are the operation's."""
+    """One generic whose reduction axes are the operation's.
+
+    Booleans are combined as bytes: IREE pads rows to its tiles, and can not pad with single bits.
+    """
     sizes, axes, kind = build.shape(op.x), list(op.axes), build.element(op.x)
-    initial, combine = _rule(op.function.value, kind)
+    is_boolean = kind == scalar.integer_type(1)
+    held = scalar.integer_type(8) if is_boolean else kind
+    initial, combine = _rule(op.function.value, held)
     rank = len(sizes)
     kept = [axis for axis in range(rank) if axis not in axes]
-    out = build.filled([sizes[axis] for axis in kept], kind, initial)
-    return build.generic(
+    out = build.filled([sizes[axis] for axis in kept], held, initial)
+
+    def body(a: ir.Value, total: ir.Value) -> list[ir.Value]:
+        return [combine(arith.ExtUIOp(held, a).result if is_boolean else a, total)]
+
+    found = build.generic(
         [(op.x, build.dimensions(rank, range(rank)))],
         [(out, build.dimensions(rank, kept))],
         ["reduction" if axis in axes else "parallel" for axis in range(rank)],
-        lambda a, total: [combine(a, total)],
+        body,
     )[0]
+    if not is_boolean:
+        return found
+    sizes = build.shape(op.result)
+    return build.elementwise([found], sizes, kind, lambda a: arith.TruncIOp(kind, a).result)
 
 
 def lower_cumulative_sum(op: Any) -> ir.Value:
