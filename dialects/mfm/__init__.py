@@ -14,13 +14,15 @@ from girih.dialects.mfm.integer_matmul import IntegerMatmulOp
 from girih.dialects.mfm.integer_multiply import IntegerMultiplyOp
 from girih.dialects.mfm.integer_rms_norm import IntegerRmsNormOp
 from girih.dialects.mfm.linear import IntegerLinearOp, LinearOp
-from girih.dialects.mfm.normalization import IntegerLayerNormOp, LayerNormOp
+from girih.dialects.mfm.matmul import MatmulOp
+from girih.dialects.mfm.normalization import IntegerLayerNormOp, LayerNormOp, RmsNormOp
 from girih.dialects.mfm.parameter import ParameterOp
 from girih.dialects.mfm.patches import PatchesOp
 from girih.dialects.mfm.quantization import DequantizeOp, QuantizeOp, RescaleOp
 from girih.dialects.mfm.reduction import ArgmaxOp, CumulativeSumOp, ReduceOp
 from girih.dialects.mfm.selection import ConvertOp, SelectOp
 from girih.dialects.mfm.shaping import ReshapeOp, SliceOp, TransposeOp
+from girih.dialects.mfm.softmax import SoftmaxOp
 from girih.dialects.mfm.unary import UnaryOp
 
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "LayerNormOp",
     "LinearOp",
     "MaskedScatterOp",
+    "MatmulOp",
     "Mfm",
     "MultiplyScalarOp",
     "Operation",
@@ -62,9 +65,11 @@ __all__ = [
     "ReduceOp",
     "RescaleOp",
     "ReshapeOp",
+    "RmsNormOp",
     "ScatterRowsOp",
     "SelectOp",
     "SliceOp",
+    "SoftmaxOp",
     "TakeOp",
     "TransposeOp",
     "UnaryOp",

@@ -48,6 +48,31 @@ class LayerNormOp(Operation, name="layer_norm", traits=[ext.Pure]):
         return centered / np.sqrt(variance + np.float32(self.epsilon.value)) * gamma + beta
 
 
+class RmsNormOp(Operation, name="rms_norm", traits=[ext.Pure]):
+    """``x / sqrt(mean(x^2) + epsilon) * gamma`` over the last axis.
+
+    x (..., C) f32, gamma (C) f32; result as x. Zhang and Sennrich 2019.
+    """
+
+    x: ext.Operand[Any]
+    gamma: ext.Operand[Any]
+    result: ext.Result[Any]
+    epsilon: ir.FloatAttr
+
+    least_axes = {"x": 1}
+
+    def check(self) -> Iterator[str]:
+        yield from expect_element("x", self.x, "f32")
+        yield from expect_element("gamma", self.gamma, "f32")
+        yield from expect_shape("gamma", self.gamma, shape(self.x)[-1:])
+        yield from expect_shape("result", self.result, shape(self.x))
+
+    def reference(self, *inputs: Array) -> Array:
+        x, gamma = inputs
+        square = np.square(x).mean(axis=-1, keepdims=True)
+        return x / np.sqrt(square + np.float32(self.epsilon.value)) * gamma
+
+
 class IntegerLayerNormOp(Operation, name="integer_layer_norm", traits=[ext.Pure]):
     """Integer-only layer norm with an exact integer square root.
 

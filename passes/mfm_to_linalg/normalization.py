@@ -1,4 +1,4 @@
-"""`layer_norm` and `integer_layer_norm`, over the last axis."""
+"""`layer_norm`, `rms_norm` and `integer_layer_norm`, over the last axis."""
 
 from __future__ import annotations
 
@@ -43,6 +43,29 @@ def lower_layer_norm(op: Any) -> ir.Value:
 
     return build.elementwise(
         [op.x, (mean, axes), (scale, axes), op.gamma, op.beta], sizes, kind, body
+    )
+
+
+def lower_rms_norm(op: Any) -> ir.Value:
+    """The mean square, then scale: two passes over a row in registers."""
+    sizes, kind = build.shape(op.x), build.element(op.x)
+    axes = list(range(len(sizes) - 1))
+
+    def times(a: ir.Value, b: ir.Value) -> ir.Value:
+        return arith.MulFOp(a, b).result
+
+    squares = build.reduce_last(
+        [op.x], sizes, kind, 0, lambda x, acc: arith.AddFOp(acc, times(x, x)).result
+    )
+
+    def inverse(total: ir.Value) -> ir.Value:
+        mean = times(total, scalar.constant(1.0 / sizes[-1], kind))
+        shifted = arith.AddFOp(mean, scalar.constant(op.epsilon.value, kind)).result
+        return arith.DivFOp(scalar.constant(1.0, kind), math.SqrtOp(shifted).result).result
+
+    scale = build.elementwise([squares], sizes[:-1], kind, inverse)
+    return build.elementwise(
+        [op.x, (scale, axes), op.gamma], sizes, kind, lambda x, s, gamma: times(times(x, s), gamma)
     )
 
 

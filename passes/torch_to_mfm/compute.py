@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch_mlir import ir
 
-from girih.dialects.mfm import GeluOp, LayerNormOp, LinearOp
+from girih.dialects.mfm import GeluOp, LayerNormOp, LinearOp, RmsNormOp
 from girih.dialects.mfm.base import shape
 from girih.passes.torch_to_mfm.rewriter import (
     Converter,
@@ -47,6 +47,23 @@ def layer_norm(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
     ).result
 
 
+def rms_norm(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
+    """aten.rms_norm(x, normalized_shape, weight?, epsilon?), epsilon that of float32 if absent."""
+    x = rewriter.tensor(op.operands[0])
+    rewriter.require_float32(x)
+    width = shape(x)[-1]
+    if rewriter.constant(op.operands[1]) != [width]:
+        raise NotConvertibleError("only the last axis can be normalized")
+    if rewriter.is_none(op.operands[2]):
+        ones = np.ones(width, np.float32)
+        gamma = rewriter.parameter(f"ones.{width}", ones, x.type.element_type)
+    else:
+        gamma = rewriter.tensor(op.operands[2])
+    epsilon = rewriter.constant(op.operands[3])
+    epsilon = float(np.finfo(np.float32).eps) if epsilon is None else epsilon
+    return RmsNormOp(x=x, gamma=gamma, epsilon=float_attribute(epsilon), result=x.type).result
+
+
 def gelu(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
     """aten.gelu(x, approximate)."""
     x = rewriter.tensor(op.operands[0])
@@ -59,4 +76,5 @@ CONVERTERS: dict[str, Converter] = {
     "torch.aten.linear": linear,
     "torch.aten.layer_norm": layer_norm,
     "torch.aten.gelu": gelu,
+    "torch.aten.rms_norm": rms_norm,
 }
