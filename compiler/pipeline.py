@@ -23,6 +23,7 @@ from girih.passes.fold_constants import FoldConstants
 from girih.passes.lower_torch_fallback import LowerTorchFallback
 from girih.passes.peel import Peel
 from girih.passes.quantize import Quantize
+from girih.passes.recognize_activations import RecognizeActivations
 from girih.passes.simplify import Simplify
 from girih.passes.synchronize import Synchronize
 from girih.passes.tile import Tile
@@ -35,6 +36,7 @@ def graph_passes(recipe: Recipe) -> list[Pass]:
     passes: list[Pass] = [
         ConvertTorchToMfm(),  # a closed set of operations, or torch with a reason
         FoldConstants(),  # position tables and the like become weights before anyone counts them
+        RecognizeActivations(),  # one operation each, which transposes may then move past
         Simplify(),  # transposes meet and cancel once nothing constant stands between them
         FoldAttentionScale(),  # a factor on the queries costs nothing inside the score's rescale
     ]

@@ -14,6 +14,7 @@ from girih.passes.lower_torch_fallback import LowerTorchFallback
 from girih.passes.partition import Partition
 from girih.passes.peel import Peel
 from girih.passes.quantize import Quantize
+from girih.passes.recognize_activations import RecognizeActivations
 from girih.passes.simplify import Simplify
 from girih.passes.synchronize import Synchronize
 from girih.passes.tile import Tile
@@ -24,6 +25,7 @@ PASSES: dict[str, type[Pass]] = {
     for each in (
         ConvertTorchToMfm,
         FoldConstants,
+        RecognizeActivations,
         Simplify,
         FoldAttentionScale,
         CheckTarget,

@@ -42,11 +42,15 @@ class GeluOp(Operation, name="gelu", traits=[ext.Pure]):
             yield f"approximate is {self.approximate.value!r}, expected 'none' or 'tanh'"
 
     def reference(self, *inputs: Array) -> Array:
-        (x,) = inputs
-        if self.approximate.value == "tanh":
-            inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x**3)
-            return (np.float32(0.5) * x * (1 + np.tanh(inner))).astype(x.dtype)
-        return (x * special.ndtr(x)).astype(x.dtype)
+        return evaluate_gelu(inputs[0], self.approximate.value)
+
+
+def evaluate_gelu(x: Array, approximate: str) -> Array:
+    """`GeluOp` on a NumPy array."""
+    if approximate == "tanh":
+        inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x**3)
+        return (np.float32(0.5) * x * (1 + np.tanh(inner))).astype(x.dtype)
+    return (x * special.ndtr(x)).astype(x.dtype)
 
 
 class IntegerGeluOp(Operation, name="integer_gelu", traits=[ext.Pure]):
