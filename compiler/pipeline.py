@@ -24,6 +24,8 @@ from girih.passes.lower_torch_fallback import LowerTorchFallback
 from girih.passes.peel import Peel
 from girih.passes.quantize import Quantize
 from girih.passes.recognize_activations import RecognizeActivations
+from girih.passes.recognize_attention import RecognizeAttention
+from girih.passes.recognize_rms_norm import RecognizeRmsNorm
 from girih.passes.simplify import Simplify
 from girih.passes.synchronize import Synchronize
 from girih.passes.tile import Tile
@@ -37,6 +39,8 @@ def graph_passes(recipe: Recipe) -> list[Pass]:
         ConvertTorchToMfm(),  # a closed set of operations, or torch with a reason
         FoldConstants(),  # position tables and the like become weights before anyone counts them
         RecognizeActivations(),  # one operation each, which transposes may then move past
+        RecognizeRmsNorm(),  # what models write out has an integer form only as a whole
+        RecognizeAttention(),
         Simplify(),  # transposes meet and cancel once nothing constant stands between them
         FoldAttentionScale(),  # a factor on the queries costs nothing inside the score's rescale
     ]

@@ -15,6 +15,8 @@ from girih.passes.partition import Partition
 from girih.passes.peel import Peel
 from girih.passes.quantize import Quantize
 from girih.passes.recognize_activations import RecognizeActivations
+from girih.passes.recognize_attention import RecognizeAttention
+from girih.passes.recognize_rms_norm import RecognizeRmsNorm
 from girih.passes.simplify import Simplify
 from girih.passes.synchronize import Synchronize
 from girih.passes.tile import Tile
@@ -26,6 +28,8 @@ PASSES: dict[str, type[Pass]] = {
         ConvertTorchToMfm,
         FoldConstants,
         RecognizeActivations,
+        RecognizeRmsNorm,
+        RecognizeAttention,
         Simplify,
         FoldAttentionScale,
         CheckTarget,
