@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from torch_mlir import ir
-from torch_mlir.dialects import tensor
 
-from girih.passes.mfm_to_linalg import build, linear, scalar
+from girih.passes.mfm_to_linalg import build, linear, patches, scalar
 
 
 def lower_conv1d(op: Any) -> ir.Value:
@@ -26,14 +25,6 @@ def lower_integer_conv1d(op: Any) -> ir.Value:
 
 def windows(x: ir.Value, kernel: int, stride: int, padding: int) -> ir.Value:
     """(B, L, C) -> (B, L', kernel * C): the rows a convolution multiplies, zeros outside."""
-    batch, length, channels = build.shape(x)
+    _, length, _ = build.shape(x)
     steps = (length + 2 * padding - kernel) // stride + 1
-    padded = build.pad(x, [0, padding, 0], [0, padding, 0])
-    taps = [
-        build.slice_(padded, [0, tap, 0], [batch, steps, channels], [1, stride, 1])
-        for tap in range(kernel)
-    ]
-    if len(taps) == 1:
-        return taps[0]
-    kind = build.tensor_type([batch, steps, kernel * channels], build.element(x))
-    return tensor.ConcatOp(kind, 2, taps).result
+    return patches.windows(x, [steps], [kernel], [stride], [padding], [1])

@@ -1,25 +1,59 @@
-"""`patches`: every window's elements, gathered at once."""
+"""`patches`: the elements of every window, in one row."""
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from torch_mlir import ir
+from torch_mlir.dialects import tensor
 
 from girih.passes.mfm_to_linalg import build
 
+_FEW_TAPS = 16
+"""Taps up to which each is a slice of its own: runs faster, but takes time to compile."""
+
 
 def lower_patches(op: Any) -> ir.Value:
-    """Pad, then one strided copy."""
-    padding = list(op.padding)
-    padded = build.pad(op.x, [0, *padding, 0], [0, *padding, 0])
+    """Pad, then gather."""
     counts = build.shape(op.result)[1:-1]
-    rows = windows(padded, counts, list(op.kernel), list(op.stride), list(op.dilation))
-    return build.reshape(rows, build.shape(op.result))
+    numbers = (list(each) for each in (op.kernel, op.stride, op.padding, op.dilation))
+    return windows(op.x, counts, *numbers)
 
 
 def windows(
+    x: ir.Value,
+    counts: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> ir.Value:
+    """(B, *sizes, C) --> (B, *counts, taps * C), zeros outside."""
+    padded = build.pad(x, [0, *padding, 0], [0, *padding, 0])
+    batch, *_, channels = build.shape(padded)
+    taps = math.prod(kernel)
+    if taps > _FEW_TAPS:
+        rows = _gathered(padded, counts, kernel, stride, dilation)
+        return build.reshape(rows, [batch, *counts, taps * channels])
+    slices = [
+        build.slice_(
+            padded,
+            [0, *(place * d for place, d in zip(tap, dilation, strict=True)), 0],
+            [batch, *counts, channels],
+            [1, *stride, 1],
+        )
+        for tap in itertools.product(*(range(size) for size in kernel))
+    ]
+    if len(slices) == 1:
+        return slices[0]
+    kind = build.tensor_type([batch, *counts, taps * channels], build.element(x))
+    return tensor.ConcatOp(kind, len(kernel) + 1, slices).result
+
+
+def _gathered(
     padded: ir.Value,
     counts: Sequence[int],
     kernel: Sequence[int],

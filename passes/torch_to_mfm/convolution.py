@@ -175,19 +175,19 @@ def _product(rewriter: Rewriter, x: ir.Value, by: Filter, window: Window) -> ir.
     if window.low != window.high:
         x = _padded(x, window)
         window = replace(window, low=(0,) * len(window.low), high=(0,) * len(window.low))
-    if len(window.kernel) > 1 or window.dilation != (1,):
+    if window.dilation != (1,):  # or there are several axes
         return _linear(rewriter, patches(rewriter, x, window), weight, by.bias)
-    batch, *sizes, _ = shape(x)
-    result = ir.RankedTensorType.get(
-        [batch, *window.counts(sizes), shape(weight)[0]], x.type.element_type
-    )
+    batch, length, _ = shape(x)
+    (kernel,), (stride,), (padding,) = window.kernel, window.stride, window.low
+    sizes = [batch, *window.counts([length]), shape(weight)[0]]
+    result = ir.RankedTensorType.get(sizes, x.type.element_type)
     return Conv1dOp(
         x=x,
         weight=weight,
         bias=by.bias,
-        kernel=integer_attribute(window.kernel[0]),
-        stride=integer_attribute(window.stride[0]),
-        padding=integer_attribute(window.low[0]),
+        kernel=integer_attribute(kernel),
+        stride=integer_attribute(stride),
+        padding=integer_attribute(padding),
         result=result,
     ).result
 

@@ -78,7 +78,8 @@ def test_it_is_refused(
 def windows(draw: st.DrawFn, axes: int) -> tuple[list[int], ...]:
     """Sizes, kernel, stride, padding and dilation of a window that fits."""
     kernel, stride, padding, dilation = (
-        draw(st.lists(st.integers(low, 3), min_size=axes, max_size=axes)) for low in (1, 1, 0, 1)
+        draw(st.lists(st.integers(low, high), min_size=axes, max_size=axes))
+        for low, high in ((1, 5), (1, 3), (0, 3), (1, 3))
     )
     extents = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
     sizes = [

@@ -46,15 +46,26 @@ func.func @cache(%c: tensor<1x8x4xi8>, %p: tensor<1xi64>, %r: tensor<1x1x4xi8>) 
   return %y : tensor<1x8x4xi8>
 }
 
-// Windows are one strided copy, however many taps they have.
+// Windows of few taps are a slice for each tap.
 // CHECK-LABEL: func.func @patches
+// CHECK: tensor.pad
+// CHECK-COUNT-4: tensor.extract_slice {{.*}} [1, 2, 2, 4] [1, 2, 2, 1]
+// CHECK: tensor.concat dim(3)
+// CHECK-SAME: -> tensor<1x2x2x16xi8>
+func.func @patches(%x: tensor<1x3x3x4xi8>) -> tensor<1x2x2x16xi8> {
+  %y = "mfm.patches"(%x) {kernel = array<i64: 2, 2>, stride = array<i64: 2, 2>, padding = array<i64: 1, 1>, dilation = array<i64: 1, 1>} : (tensor<1x3x3x4xi8>) -> tensor<1x2x2x16xi8>
+  return %y : tensor<1x2x2x16xi8>
+}
+
+// Of many they are one strided copy.
+// CHECK-LABEL: func.func @many_taps
 // CHECK: tensor.pad
 // CHECK: linalg.generic
 // CHECK-SAME: iterator_types = ["parallel", "parallel", "parallel", "parallel", "parallel", "parallel"]
-// CHECK-SAME: tensor<1x5x5x4xi8>
+// CHECK-SAME: tensor<1x7x7x4xi8>
 // CHECK: tensor.collapse_shape
-// CHECK-SAME: tensor<1x2x2x3x3x4xi8> into tensor<1x2x2x36xi8>
-func.func @patches(%x: tensor<1x4x4x4xi8>) -> tensor<1x2x2x36xi8> {
-  %y = "mfm.patches"(%x) {kernel = array<i64: 3, 3>, stride = array<i64: 2, 2>, padding = array<i64: 1, 1>, dilation = array<i64: 1, 1>} : (tensor<1x4x4x4xi8>) -> tensor<1x2x2x36xi8>
-  return %y : tensor<1x2x2x36xi8>
+// CHECK-SAME: tensor<1x2x2x5x5x4xi8> into tensor<1x2x2x100xi8>
+func.func @many_taps(%x: tensor<1x4x4x4xi8>) -> tensor<1x2x2x100xi8> {
+  %y = "mfm.patches"(%x) {kernel = array<i64: 5, 5>, stride = array<i64: 2, 2>, padding = array<i64: 2, 2>, dilation = array<i64: 1, 1>} : (tensor<1x4x4x4xi8>) -> tensor<1x2x2x100xi8>
+  return %y : tensor<1x2x2x100xi8>
 }
