@@ -8,15 +8,15 @@ import transformers as hf
 
 from tests.models.family import Call, Cell, Family, decode_cell, ids, seeded
 
-LLAMA = dict(
-    hidden_size=32,
-    intermediate_size=64,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    num_key_value_heads=2,
-    vocab_size=99,
-    max_position_embeddings=128,
-)
+LLAMA = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 99,
+    "max_position_embeddings": 128,
+}
 """The decoder that most multimodal families share, small."""
 
 PROMPT = ids(1, 5, 7, 9, 2, 4)
