@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
-from girih.dialects.mfm import GeluOp, MultiplyScalarOp, ReshapeOp, TransposeOp, UnaryOp
+from girih.dialects.mfm import (
+    AddOp,
+    BinaryOp,
+    GeluOp,
+    MultiplyScalarOp,
+    ReshapeOp,
+    TransposeOp,
+    UnaryOp,
+)
 from girih.dialects.mfm.base import shape
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import erase_unused
@@ -23,6 +32,7 @@ class Simplify:
     reshape(reshape(x))            -->  reshape(x)
     reshape(transpose(x, p))       -->  reshape(x)        when p moves only axes of size 1
     gelu(transpose(x, p))          -->  transpose(gelu(x), p)
+    transpose(x, p) + transpose(y, p)  -->  transpose(x + y, p)        y may be a number instead
     transpose(reshape(transpose(x, p)), q)  -->  transpose(reshape(x), r)
                                             where the reshape keeps together what p moves
     transpose, reshape to itself   -->  x
@@ -48,6 +58,8 @@ def _simplify(op: ir.OpView) -> None:
         _simplify_reshape(op)
     elif isinstance(op, GeluOp | MultiplyScalarOp | UnaryOp):
         _sink_transpose(op)
+    elif isinstance(op, AddOp | BinaryOp):
+        _sink_transposes(op)
 
 
 def _defined_by(value: ir.Value, kind: type[ir.OpView]) -> ir.OpView | None:
@@ -143,5 +155,32 @@ def _sink_transpose(op: GeluOp | MultiplyScalarOp | UnaryOp) -> None:
     else:
         moved = MultiplyScalarOp(x=inner.x, factor=op.factor, result=inner.x.type)
     order = inner.permutation
+    back = TransposeOp(x=moved.result, permutation=order, result=op.result.type)
+    op.result.replace_all_uses_with(back.result)
+
+
+def _sink_transposes(op: AddOp | BinaryOp) -> None:
+    """Below an operation on two tensors that are transposed alike, or on one and a number."""
+    order: ir.Attribute | None = None
+    sources = list[ir.Value]()
+    kind = op.result.type
+    for operand in (op.lhs, op.rhs):
+        inner = _defined_by(operand, TransposeOp)
+        if math.prod(shape(operand)) == 1:
+            sources.append(operand)
+            continue
+        if inner is None or shape(operand) != shape(op.result):
+            return
+        if order is not None and order != inner.permutation:
+            return
+        order, kind = inner.permutation, inner.x.type
+        sources.append(inner.x)
+    if order is None:
+        return
+    lhs, rhs = sources
+    if isinstance(op, AddOp):
+        moved = AddOp(lhs=lhs, rhs=rhs, result=kind)
+    else:
+        moved = BinaryOp(lhs=lhs, rhs=rhs, function=op.function, result=kind)
     back = TransposeOp(x=moved.result, permutation=order, result=op.result.type)
     op.result.replace_all_uses_with(back.result)

@@ -113,3 +113,47 @@ def test_a_value_with_two_readers_is_kept_for_the_other() -> None:
       return %0, %1 : tensor<3x2xf32>, tensor<2x3xf32>
     }"""
     assert simplified(text, np.random.rand(2, 3)) == Counter(transpose=1)
+
+
+def test_what_is_transposed_alike_is_added_before() -> None:
+    text = """
+    func.func @f(%x: tensor<2x3xf32>, %y: tensor<2x3xf32>, %z: tensor<1x1xf32>) -> tensor<2x3xf32> {
+      %0 = "mfm.transpose"(%x) {permutation = array<i64: 1, 0>}
+        : (tensor<2x3xf32>) -> tensor<3x2xf32>
+      %1 = "mfm.transpose"(%y) {permutation = array<i64: 1, 0>}
+        : (tensor<2x3xf32>) -> tensor<3x2xf32>
+      %2 = "mfm.add"(%0, %1) : (tensor<3x2xf32>, tensor<3x2xf32>) -> tensor<3x2xf32>
+      %3 = "mfm.binary"(%2, %z) {function = "maximum"}
+        : (tensor<3x2xf32>, tensor<1x1xf32>) -> tensor<3x2xf32>
+      %4 = "mfm.transpose"(%3) {permutation = array<i64: 1, 0>}
+        : (tensor<3x2xf32>) -> tensor<2x3xf32>
+      return %4 : tensor<2x3xf32>
+    }"""
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal(sizes).astype(np.float32) for sizes in ((2, 3), (2, 3), (1, 1))]
+    assert simplified(text, *inputs) == Counter(add=1, binary=1)
+
+
+def test_a_reshape_between_transposes_may_keep_what_they_move() -> None:
+    """A picture, channels first, as a sequence and back."""
+    steps = [("transpose", [0, 3, 1, 2]), ("reshape", (2, 4, 15)), ("transpose", [0, 2, 1])]
+    x = np.random.default_rng(0).standard_normal((2, 3, 5, 4)).astype(np.float32)
+    assert simplified(chain((2, 3, 5, 4), steps), x) == Counter(reshape=1)
+    steps = [("transpose", [0, 2, 1]), ("reshape", (2, 4, 3, 5)), ("transpose", [0, 2, 3, 1])]
+    assert simplified(chain((2, 15, 4), steps), x.reshape(2, 15, 4)) == Counter(reshape=1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    first=st.permutations(range(4)),
+    last=st.permutations(range(3)),
+    sizes=st.tuples(*[st.integers(1, 3)] * 4),
+    merged=st.integers(0, 2),
+)
+def test_any_reshape_between_transposes_keeps_its_meaning(
+    first: list[int], last: list[int], sizes: tuple[int, ...], merged: int
+) -> None:
+    moved = [sizes[axis] for axis in first]
+    target = (*moved[:merged], moved[merged] * moved[merged + 1], *moved[merged + 2 :])
+    steps = [("transpose", first), ("reshape", target), ("transpose", last)]
+    simplified(chain(sizes, steps), np.random.default_rng(0).standard_normal(sizes))

@@ -82,3 +82,15 @@ func.func @unary(%x: tensor<2x3xf32>) -> tensor<2x3xf32> {
   %2 = "mfm.transpose"(%1) {permutation = array<i64: 1, 0>} : (tensor<3x2xf32>) -> tensor<2x3xf32>
   return %2 : tensor<2x3xf32>
 }
+
+// Two tensors that are transposed alike are added as they were.
+// CHECK-LABEL: func.func @residual(
+// CHECK-NEXT: %[[S:.*]] = "mfm.add"(%arg0, %arg1)
+// CHECK-NEXT: %[[T:.*]] = "mfm.transpose"(%[[S]])
+// CHECK-NEXT: return %[[T]]
+func.func @residual(%x: tensor<2x3xf32>, %y: tensor<2x3xf32>) -> tensor<3x2xf32> {
+  %0 = "mfm.transpose"(%x) {permutation = array<i64: 1, 0>} : (tensor<2x3xf32>) -> tensor<3x2xf32>
+  %1 = "mfm.transpose"(%y) {permutation = array<i64: 1, 0>} : (tensor<2x3xf32>) -> tensor<3x2xf32>
+  %2 = "mfm.add"(%0, %1) : (tensor<3x2xf32>, tensor<3x2xf32>) -> tensor<3x2xf32>
+  return %2 : tensor<3x2xf32>
+}
