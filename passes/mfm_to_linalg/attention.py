@@ -74,6 +74,9 @@ def _visibility(op: Any, parts: _Heads) -> tuple[list[Any], Callable[..., ir.Val
     if op.mask is not None:
         mask = op.mask
         own = build.shape(mask)
+        if added:
+            # An added mask is often a choice by booleans, which must not be packed either.
+            mask = build.barrier(mask)
         if not added and build.width(mask) == 1:
             # IREE packs the mask as it packs the scores, which fails for i1: keep them apart.
             mask = build.barrier(build.as_bytes(mask))
