@@ -14,6 +14,7 @@ from girih.compiler.iree import byte_tile
 from girih.compiler.recipe import Recipe
 from girih.passes.allocate import Allocate
 from girih.passes.base import Compilation, Pass
+from girih.passes.boolean_masks import BooleanMasks
 from girih.passes.calibrate import Calibrate
 from girih.passes.check_target import CheckTarget
 from girih.passes.convert_mfm_to_linalg import ConvertMfmToLinalg
@@ -27,6 +28,7 @@ from girih.passes.recognize_activations import RecognizeActivations
 from girih.passes.recognize_attention import RecognizeAttention
 from girih.passes.recognize_rms_norm import RecognizeRmsNorm
 from girih.passes.simplify import Simplify
+from girih.passes.split_biased_attention import SplitBiasedAttention
 from girih.passes.synchronize import Synchronize
 from girih.passes.tile import Tile
 from girih.passes.widen_parameters import WidenParameters
@@ -46,6 +48,8 @@ def graph_passes(recipe: Recipe) -> list[Pass]:
     ]
     if recipe.quantized:
         passes += [
+            BooleanMasks(),  # integer scores are hidden or not: nothing is added to them
+            SplitBiasedAttention(),  # unless it is a bias, which products of their own allow
             CheckTarget(),  # refuses in a second what tile would refuse after calibration
             Calibrate(),  # last look at float values
             Quantize(smoothing=recipe.smoothing),  # from here on a program is integers

@@ -63,7 +63,7 @@ def _rewrite(op: BinaryOp, compilation: Compilation) -> None:
 
 
 def _epsilon(x: ir.Value, factor: ir.Value, compilation: Compilation) -> float | None:
-    """What is added where the factor is ``rsqrt(mean(x^2) + epsilon)`` of the last axis, else None."""
+    """Epsilon of a factor ``rsqrt(mean(x^2) + epsilon)`` over the last axis, else None."""
     root = defined_by(unshaped(factor), UnaryOp)
     if root is None or root.function.value != "rsqrt":
         return None

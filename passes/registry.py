@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from girih.passes.allocate import Allocate
 from girih.passes.base import Pass
+from girih.passes.boolean_masks import BooleanMasks
 from girih.passes.calibrate import Calibrate
 from girih.passes.check_target import CheckTarget
 from girih.passes.convert_mfm_to_linalg import ConvertMfmToLinalg
@@ -18,6 +19,7 @@ from girih.passes.recognize_activations import RecognizeActivations
 from girih.passes.recognize_attention import RecognizeAttention
 from girih.passes.recognize_rms_norm import RecognizeRmsNorm
 from girih.passes.simplify import Simplify
+from girih.passes.split_biased_attention import SplitBiasedAttention
 from girih.passes.synchronize import Synchronize
 from girih.passes.tile import Tile
 from girih.passes.widen_parameters import WidenParameters
@@ -32,6 +34,8 @@ PASSES: dict[str, type[Pass]] = {
         RecognizeAttention,
         Simplify,
         FoldAttentionScale,
+        BooleanMasks,
+        SplitBiasedAttention,
         CheckTarget,
         Calibrate,
         Quantize,

@@ -1,7 +1,7 @@
 """Pointwise nonlinear functions."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -87,14 +87,25 @@ class IntegerGeluOp(Operation, name="integer_gelu", traits=[ext.Pure]):
         return arithmetic.rescale(value, multiplier, shift, numpy_dtype(self.result))
 
 
-def gelu_table(scale: float, approximate: str) -> Array:
-    """Table of ``gelu(x) - max(x, 0)`` over |x| in [0, 8), in 1/256 of the input's unit."""
+_RAMPS: dict[str, Callable[[Array], Array]] = {
+    "gelu": special.ndtr,
+    "gelu_tanh": lambda x: 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    "hard_swish": lambda x: np.clip(x / 6 + 0.5, 0, 1),
+    "quick_gelu": lambda x: special.expit(1.702 * x),
+    "relu": np.zeros_like,
+    "silu": special.expit,
+}
+"""Functions ``x w(x)`` with ``w(x) + w(-x) = 1`` (relu in the limit), by the weight w at x <= 0.
+
+Each is the ramp max(x, 0) plus an even function that vanishes far from 0.
+"""
+RAMPS = frozenset(_RAMPS)
+
+
+def ramp_table(scale: float, function: str) -> Array:
+    """Table of ``f(x) - max(x, 0)`` over |x| in [0, 8), in 1/256 of the input's unit."""
     x = -np.arange(GELU_TABLE_ENTRIES) / GELU_TABLE_STEPS_PER_UNIT
-    if approximate == "tanh":
-        weight = 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
-    else:
-        weight = special.ndtr(x)
-    table = np.round(x * weight * (1 << GELU_FRACTION_BITS) / scale)
+    table = np.round(x * _RAMPS[function](x) * (1 << GELU_FRACTION_BITS) / scale)
     table[-1] = 0
     # Only entries that no int16 at a very small scale reaches can leave the range.
     return np.maximum(table, np.iinfo(np.int32).min).astype(np.int32)

@@ -6,7 +6,7 @@ state written by one function and read by another; whatever only moves elements.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,34 +18,52 @@ from torch_mlir.dialects import func
 from girih.dialects.mfm import (
     AddOp,
     AttentionOp,
+    BinaryOp,
+    BroadcastOp,
     CacheUpdateOp,
+    ConcatenateOp,
     Conv1dOp,
     EmbeddingOp,
+    GatherOp,
     GeluOp,
     LayerNormOp,
     LinearOp,
+    MaskedScatterOp,
+    MatmulOp,
+    MultiplyScalarOp,
+    PadOp,
     ParameterOp,
+    PatchesOp,
     ReshapeOp,
+    RmsNormOp,
+    ScatterRowsOp,
+    SelectOp,
     SliceOp,
+    TakeOp,
     TransposeOp,
+    UnaryOp,
 )
+from girih.dialects.mfm.activation import RAMPS
 from girih.dialects.mfm.base import element, shape
 from girih.passes.base import Compilation
 from girih.passes.calibrate import STATISTICS, argument_key
 
 STATE = "mfm.state"
-MOVES = (ReshapeOp, SliceOp, TransposeOp)
-QUANTIZABLE = (
-    AddOp,
-    AttentionOp,
-    CacheUpdateOp,
-    Conv1dOp,
-    EmbeddingOp,
-    GeluOp,
-    LayerNormOp,
-    LinearOp,
-    *MOVES,
-)
+MOVED: dict[type, Callable[[Any], list[ir.Value]]] = {
+    **dict.fromkeys(
+        (BroadcastOp, GatherOp, PadOp, PatchesOp, ReshapeOp, SliceOp, TakeOp, TransposeOp),
+        lambda op: [op.x],
+    ),
+    ConcatenateOp: lambda op: list(op.parts),
+    MaskedScatterOp: lambda op: [op.x, op.source],
+    ScatterRowsOp: lambda op: [op.x, op.rows],
+    SelectOp: lambda op: [op.lhs, op.rhs],
+}
+"""Operations that only move elements, and the operands that they move: one scale for all."""
+_PRODUCTS = (AttentionOp, Conv1dOp, LinearOp, MatmulOp)
+"""What takes 8 bits; all else computes on 16."""
+_LARGEST_CONSTANT = 1e4
+"""A constant beyond this hides what it replaces: it has no place on a scale."""
 _HEADROOM = 1.25
 """Spare range of 16-bit values beyond what calibration saw: they have precision to spare."""
 
@@ -121,9 +139,10 @@ class Plan:
             if state is not None:
                 self._union(argument, ("state", state))
         for op in function.entry_block.operations:
-            if isinstance(op, MOVES):
-                if not is_weight(op.x):
-                    self._union(op.result, op.x)
+            if type(op) in MOVED:
+                for operand in MOVED[type(op)](op):
+                    if not is_weight(operand) and is_quantizable(op):
+                        self._union(op.result, operand)
             elif isinstance(op, CacheUpdateOp):
                 self._union(op.result, op.cache)
                 self._union(op.rows, op.cache)
@@ -141,6 +160,12 @@ class Plan:
                 group = self.group(argument)
                 group.maximum = max(group.maximum, float(statistics[key].max()))
         for op in function.entry_block.operations:
+            if type(op) in MOVED and is_quantizable(op):
+                # A choice may leave out in calibration what it takes later.
+                group = self.group(op.result)
+                for operand in MOVED[type(op)](op):
+                    if is_weight(operand):
+                        group.maximum = max(group.maximum, self._largest(operand))
             if STATISTICS not in op.operation.attributes or not is_float_tensor(op.results[0]):
                 continue
             if is_weight(op.results[0]):
@@ -150,15 +175,19 @@ class Plan:
                 group = self.group(op.results[0])
                 group.maximum = max(group.maximum, float(statistics[key].max()))
 
+    def _largest(self, weight: ir.Value) -> float:
+        array = self.compilation.parameters[weight.owner.opview.parameter.value]
+        return float(np.abs(array).max())
+
     def _constrain(self, group: Group, value: ir.Value) -> None:
         owner = value.owner
         if not isinstance(owner, ir.Block) and is_quantizable(owner.opview):
             group.offers &= _OFFERS.get(type(owner.opview), {8, 16})
         for use in value.uses:
             user = use.owner.operation.opview
-            if isinstance(user, (LinearOp, Conv1dOp, AttentionOp)) and is_quantizable(user):
+            if isinstance(user, _PRODUCTS) and is_quantizable(user):
                 group.demands.add(8)
-            elif not isinstance(user, (*MOVES, CacheUpdateOp)):
+            elif not isinstance(user, (*MOVED, CacheUpdateOp)) or not is_quantizable(user):
                 is_state = isinstance(user, func.ReturnOp) and state_of(
                     user.operation.parent.opview, "res_attrs", use.operand_number
                 )
@@ -175,7 +204,7 @@ class Plan:
             return
         value = group.members[0]
         producer = value.owner
-        if isinstance(producer, ir.Block) or not isinstance(producer.opview, (LayerNormOp, GeluOp)):
+        if isinstance(producer, ir.Block) or not isinstance(producer.opview, _PER_CHANNEL):
             return
         if not is_quantizable(producer.opview):
             return
@@ -197,6 +226,7 @@ class Plan:
         group.maximum = float((activation / group.factor).max())
 
 
+_PER_CHANNEL = (GeluOp, LayerNormOp, RmsNormOp)
 _OFFERS: dict[type, set[int]] = {AttentionOp: {8}, EmbeddingOp: {16}}
 
 
@@ -215,9 +245,37 @@ _WEIGHTS = ("weight", "bias", "gamma", "beta", "table")
 """Operands that must be known at compile time to become integers."""
 
 
+_CONDITIONS: dict[type, Callable[[Any], bool]] = {
+    AddOp: lambda op: True,
+    AttentionOp: lambda op: op.mask is None or element(op.mask) != "f32",
+    BinaryOp: lambda op: (
+        op.function.value in ("multiply", "subtract")
+        or (op.function.value == "divide" and is_weight(op.rhs) and not is_weight(op.lhs))
+    ),
+    MatmulOp: lambda op: not is_weight(op.lhs) and not is_weight(op.rhs),
+    PadOp: lambda op: op.value.value == 0,
+    UnaryOp: lambda op: op.function.value in (*RAMPS, "negate"),
+}
+"""What an operation must fulfil to have an integer form, where its kind is not enough."""
+_KINDS = (
+    *_CONDITIONS,
+    *MOVED,
+    CacheUpdateOp,
+    Conv1dOp,
+    EmbeddingOp,
+    GeluOp,
+    LayerNormOp,
+    LinearOp,
+    MultiplyScalarOp,
+    RmsNormOp,
+)
+
+
 def is_quantizable(op: ir.OpView) -> bool:
-    """Whether an operation has an integer form; a product of two activations stays float."""
-    if not isinstance(op, QUANTIZABLE) or not is_float_tensor(op.result):
+    """Whether an operation has an integer form."""
+    if not isinstance(op, _KINDS) or not is_float_tensor(op.result):
+        return False
+    if not _CONDITIONS.get(type(op), lambda op: True)(op):
         return False
     operands = [getattr(op, name, None) for name in _WEIGHTS]
     return all(operand is None or is_weight(operand) for operand in operands)

@@ -1,0 +1,119 @@
+"""Products and lookups as integers: linear, conv1d, matmul, attention, embedding."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from torch_mlir import ir
+
+from girih.dialects import mfm
+from girih.passes.quantization import weights
+from girih.passes.quantization.function import FunctionQuantizer, Rule
+from girih.passes.quantization.plan import is_also_multiplied
+from girih.passes.torch_to_mfm.rewriter import integer_attribute
+
+
+def _linear(quantizer: FunctionQuantizer, op: mfm.LinearOp) -> ir.Value:
+    weight, parameters = _product(quantizer, op)
+    return mfm.IntegerLinearOp(
+        x=quantizer.integer(op.x, 8),
+        weight=weight,
+        parameters=parameters,
+        result=quantizer.result_type(op),
+    ).result
+
+
+def _conv1d(quantizer: FunctionQuantizer, op: mfm.Conv1dOp) -> ir.Value:
+    weight, parameters = _product(quantizer, op)
+    return mfm.IntegerConv1dOp(
+        x=quantizer.integer(op.x, 8),
+        weight=weight,
+        parameters=parameters,
+        kernel=op.kernel,
+        stride=op.stride,
+        padding=op.padding,
+        result=quantizer.result_type(op),
+    ).result
+
+
+def _product(
+    quantizer: FunctionQuantizer, op: mfm.LinearOp | mfm.Conv1dOp
+) -> tuple[ir.Value, ir.Value]:
+    source = quantizer.at_width(quantizer.groups[op.x], 8)
+    array = quantizer.weight(op.weight)
+    if source.factor is not None:
+        # A convolution's weight is tap-major: each tap sees the same channels.
+        array = array * np.tile(source.factor, array.shape[1] // len(source.factor))
+    bias = None if op.bias is None else quantizer.weight(op.bias)
+    integers, row_scale = weights.quantize_rows(array, bias, source.scale)
+    name = f"{quantizer.weight_name(op.weight)}.int8"
+    parameters = weights.linear_parameters(row_scale, bias, source, quantizer.group(op))
+    return (
+        quantizer.parameter(name, integers),
+        quantizer.parameter(f"{quantizer.label(op)}.rescale", parameters),
+    )
+
+
+def _matmul(quantizer: FunctionQuantizer, op: mfm.MatmulOp) -> ir.Value:
+    lhs, rhs = (quantizer.scale(value, 8) for value in (op.lhs, op.rhs))
+    multiplier, shift = weights.multiplier(lhs * rhs / quantizer.group(op).scale)
+    return mfm.IntegerMatmulOp(
+        lhs=quantizer.integer(op.lhs, 8),
+        rhs=quantizer.integer(op.rhs, 8),
+        multiplier=integer_attribute(multiplier),
+        shift=integer_attribute(shift),
+        transposed=op.transposed,
+        result=quantizer.result_type(op),
+    ).result
+
+
+def _attention(quantizer: FunctionQuantizer, op: mfm.AttentionOp) -> ir.Value:
+    scales = [quantizer.scale(value, 8) for value in (op.query, op.key, op.value)]
+    score = weights.multiplier(scales[0] * scales[1] * op.scale.value * math.log2(math.e) * 256)
+    output_multiplier, output_shift = weights.multiplier(scales[2] / quantizer.group(op).scale)
+    return mfm.IntegerAttentionOp(
+        query=quantizer.integer(op.query, 8),
+        key=quantizer.integer(op.key, 8),
+        value=quantizer.integer(op.value, 8),
+        mask=op.mask,
+        score_multiplier=integer_attribute(score[0]),
+        score_shift=integer_attribute(score[1]),
+        output_multiplier=integer_attribute(output_multiplier),
+        # The reciprocal of the row's sum carries 8 more bits.
+        output_shift=integer_attribute(output_shift + 8),
+        causal=op.causal,
+        result=quantizer.result_type(op),
+    ).result
+
+
+def _embedding(quantizer: FunctionQuantizer, op: mfm.EmbeddingOp) -> ir.Value:
+    table = quantizer.weight(op.table)
+    name = quantizer.weight_name(op.table)
+    if not is_also_multiplied(op.table):
+        scale = quantizer.group(op).scale
+        integers = np.clip(np.rint(table / scale), -32768, 32767).astype(np.int16)
+        return mfm.EmbeddingOp(
+            indices=op.indices,
+            table=quantizer.parameter(f"{name}.int16", integers),
+            result=quantizer.result_type(op),
+        ).result
+    integers, row_scale = weights.quantize_rows(table, None, 1.0)
+    multiplier, shift = weights.multipliers(row_scale / quantizer.group(op).scale)
+    parameters = np.stack([np.zeros_like(multiplier), multiplier, shift], axis=1)
+    return mfm.IntegerEmbeddingOp(
+        indices=op.indices,
+        # The same integers as those of a linear that shares the weight (tied logits).
+        table=quantizer.parameter(f"{name}.int8", integers),
+        parameters=quantizer.parameter(f"{quantizer.label(op)}.rescale_rows", parameters),
+        result=quantizer.result_type(op),
+    ).result
+
+
+RULES: dict[type, Rule] = {
+    mfm.AttentionOp: _attention,
+    mfm.Conv1dOp: _conv1d,
+    mfm.EmbeddingOp: _embedding,
+    mfm.LinearOp: _linear,
+    mfm.MatmulOp: _matmul,
+}
