@@ -20,7 +20,7 @@ from torch_mlir.dialects import func
 from girih.compiler.context import create_context
 from girih.compiler.iree import compile_to_vmfb
 from girih.dialects import mfm
-from girih.dialects.mfm.activation import gelu_table
+from girih.dialects.mfm.activation import ramp_table
 from girih.passes.base import Compilation
 from girih.passes.convert_mfm_to_linalg import ConvertMfmToLinalg
 from girih.runtime.iree import IreeExecutor
@@ -134,7 +134,7 @@ class Bench:
                 parameters=self.weight(
                     np.stack([np.full(4 * WIDTH, 1 << 30), np.full(4 * WIDTH, 45)]).astype(np.int32)
                 ),
-                table=self.weight(gelu_table(0.002, "none")),
+                table=self.weight(ramp_table(0.002, "gelu")),
                 result=kind(wide.shape, 8),
                 index_multiplier=integer(1 << 30),
                 index_shift=integer(32),

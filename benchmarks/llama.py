@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
-from transformers.cache_utils import Cache, StaticLayer
 
 import girih
+from girih.compiler.models.static_cache import rows_of, self_cache
 
 
 @dataclass(frozen=True)
@@ -39,22 +39,6 @@ class Size:
         )
 
 
-class FixedLayer(StaticLayer):
-    """One layer's keys and values, (1, length, heads, width); nothing is written in place."""
-
-    def __init__(self, keys: Tensor, values: Tensor, position: Tensor) -> None:
-        super().__init__(keys.shape[1])
-        self.keys, self.values, self.position = keys, values, position
-        self.is_initialized = True
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        self.keys = torch.index_copy(self.keys, 1, self.position, key_states.transpose(1, 2))
-        self.values = torch.index_copy(self.values, 1, self.position, value_states.transpose(1, 2))
-        return self.keys.transpose(1, 2), self.values.transpose(1, 2)
-
-
 class DecodeStep(nn.Module):
     """One token: token (1, 1) and position (1) i64, and each layer's keys and values.
 
@@ -65,29 +49,26 @@ class DecodeStep(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, token: Tensor, position: Tensor, *caches: Tensor) -> tuple[Tensor, ...]:
-        layers = [
-            FixedLayer(keys, values, position)
-            for keys, values in zip(caches[::2], caches[1::2], strict=True)
-        ]
-        visible = torch.arange(caches[0].shape[1]) <= position
-        output = self.model(
+    def forward(self, token: Tensor, position: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
+        """Caches as they are written: no copy of them is made."""
+        cache = self_cache(rows, position)
+        visible = torch.arange(rows[0].shape[1]) <= position
+        output: Any = self.model(
             input_ids=token,
             position_ids=position[None],
             attention_mask=visible[None, None, None],
-            past_key_values=Cache(layers=list(layers)),
+            past_key_values=cache,
             use_cache=True,
         )
-        written = [tensor for layer in layers for tensor in (layer.keys, layer.values)]
-        return (output.logits, *written)
+        return output.logits, *rows_of(cache)
 
 
 def decode_entry(model: LlamaForCausalLM, length: int) -> girih.Entry:
     """The decode step as an entry whose caches, of `length` positions, stay on the device."""
-    config = model.config
+    config: Any = model.config
     width = config.hidden_size // config.num_attention_heads
     sizes = (1, length, config.num_key_value_heads, width)
-    dtype = model.get_input_embeddings().weight.dtype
+    dtype = model.lm_head.weight.dtype
     caches = [torch.zeros(sizes, dtype=dtype) for _ in range(2 * config.num_hidden_layers)]
     names = [f"cache.{index}" for index in range(len(caches))]
     inputs = (torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64), *caches)

@@ -84,7 +84,8 @@ def run_artifact(path: Path, recipe: str) -> dict[str, Any]:
     step = program.session()["decode"]
     (logits,) = step(np.zeros((1, 1), np.int64), np.zeros(1, np.int64))
     loaded = time.perf_counter() - start
-    assert np.isfinite(logits).all() and logits.any()
+    assert np.isfinite(logits).all()
+    assert logits.any()
     times: list[float] = []
     for position in range(1, 6):
         token = np.array([[int(logits.argmax())]])

@@ -172,7 +172,8 @@ def _any_convolution(op: ir.OpView) -> int:
     """aten.convolution(x, weight, bias, stride, padding, dilation, transposed, ...)."""
     owner = op.operands[6].owner if len(op.operands) > 6 else None
     transposed = (
-        isinstance(owner, ir.Operation)
+        owner is not None
+        and isinstance(owner, ir.Operation)
         and owner.name == "torch.constant.bool"
         and bool(owner.attributes["value"].value)
     )

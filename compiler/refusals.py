@@ -110,7 +110,7 @@ def operator_name(node: fx.Node) -> str:
     target = node.target
     if target is torch.ops.aten._local_scalar_dense.default:
         return "Tensor.item()"
-    if isinstance(target, torch._ops.OpOverload):
+    if isinstance(target, torch._ops.OpOverload):  # pyright: ignore[reportPrivateUsage]
         return str(target).removesuffix(".default")
     if getattr(target, "__name__", "") == "getitem" and node.all_input_nodes:
         return operator_name(node.all_input_nodes[0])
@@ -133,9 +133,9 @@ def node_line(node: fx.Node) -> str:
 def _operation_problem(node: fx.Node) -> str | None:
     target = node.target
     name = operator_name(node)
-    if isinstance(target, torch._ops.HigherOrderOperator):
+    if isinstance(target, torch._ops.HigherOrderOperator):  # pyright: ignore[reportPrivateUsage]
         return f"is control flow that depends on data: {way_out(name)}"
-    if not isinstance(target, torch._ops.OpOverload):
+    if not isinstance(target, torch._ops.OpOverload):  # pyright: ignore[reportPrivateUsage]
         return None
     if target.namespace not in _NAMESPACES:
         return (

@@ -51,7 +51,7 @@ def _sorted(x: Tensor, dim: int, descending: bool, count: int | None) -> Any:
     return values.to(x.dtype).movedim(-1, dim), indices.movedim(-1, dim)
 
 
-SORTING: dict[torch._ops.OperatorBase, Callable[..., Any]] = {
+SORTING: dict[torch._ops.OperatorBase, Callable[..., Any]] = {  # pyright: ignore[reportPrivateUsage]
     torch.ops.aten.sort.default: sort,
     torch.ops.aten.sort.stable: sort_stable,
     torch.ops.aten.topk.default: topk,

@@ -37,13 +37,13 @@ def refuse_fallback(entries: Mapping[str, Entry], quantized: bool) -> None:
     if not quantized:
         what = "has no mfm form" if one else "have no mfm form"
     raise CompilationError(
-        f"strict: {len(fallen)} operation{'s' * (not one)} {what}: {', '.join(parts)}; compile without strict to "
-        "run them on the host"
+        f"strict: {len(fallen)} operation{'s' * (not one)} {what}: {', '.join(parts)}; "
+        "compile without strict to run them on the host"
     )
 
 
 def _describe(reason: str, row: HostRow) -> str:
     times = f"{len(row.locations)} x " if len(row.locations) > 1 else ""
-    where = row.source or row.locations[0] or "an unknown line"
+    where = row.source or next(iter(row.locations), "") or "an unknown line"
     why = reason.removeprefix(f"{row.name} ")
     return f"{times}{row.name} at {where} ({why}; {share_text(row.macs_share)} of the MACs)"

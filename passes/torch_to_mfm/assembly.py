@@ -178,7 +178,7 @@ def repeat(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
 def slice_scatter(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
     """aten.slice_scatter(x, source, axis, start, end, step = 1): what surrounds, and the source."""
     x, source = rewriter.tensor(op.operands[0]), rewriter.tensor(op.operands[1])
-    axis, start, end, step = (rewriter.constant(value) for value in list(op.operands)[2:6])
+    axis, start, _, step = (rewriter.constant(value) for value in list(op.operands)[2:6])
     axis = axis_of(axis, len(shape(x)))
     size = shape(x)[axis]
     start = min(max((start or 0) + (size if (start or 0) < 0 else 0), 0), size)

@@ -186,7 +186,7 @@ class Graph:
         width = self.shape(x)[-1]
         _, multiplier, shift = self.scales(width, (1 if element == "i8" else 100) / (256 * 100))
         parameters = self.parameter(np.stack([multiplier, shift]))
-        table = self.parameter(mfm.activation.gelu_table(1 / 2000, "none"))
+        table = self.parameter(mfm.activation.ramp_table(1 / 2000, "gelu"))
         kind = self._type(self.shape(x), _NUMPY[element])
         index, index_shift = arithmetic.scale_to_multiplier(128 / 2000)
         return self.build(

@@ -25,8 +25,8 @@ from girih.passes.fold_attention_scale import FoldAttentionScale
 from girih.passes.fold_constants import FoldConstants
 from girih.passes.interpreter import function_named, interpret
 from girih.passes.quantization import weights
-from girih.passes.quantization.plan import STATE, Group
 from girih.passes.quantization.function import SCALE
+from girih.passes.quantization.plan import STATE, Group
 from girih.passes.quantize import Quantize
 from girih.passes.simplify import Simplify
 from girih.runtime.errors import CompilationError
