@@ -51,6 +51,10 @@ class ExportWarning(UserWarning):
     """The exported program does not compute what the module computes."""
 
 
+class DecisionWarning(UserWarning):
+    """The program is for inputs that have the values of the examples where the module reads them."""
+
+
 Example = Sequence[Any] | Mapping[str, Any]
 Calibration = Sequence[Example] | Mapping[str, Sequence[Example]]
 
@@ -123,6 +127,8 @@ def compile(
             exported = export(entry.module, entry.inputs, patches)
             for note in exported.notes:
                 warnings.warn(f"entry {name!r}: {note}", ExportWarning, stacklevel=2)
+            if exported.decisions:
+                warnings.warn(_fixed(name, exported.decisions), DecisionWarning, stacklevel=2)
             importer.import_entry(name, exported.program)
             _mark_states(graph, name, entry)
         compilation = Compilation(importer.parameters, target, _examples(entries, calibration))
@@ -198,6 +204,15 @@ def _entry(name: str, entry: Entry) -> Entry:
                 "expected a torch.Tensor"
             )
     return Entry(entry.module, inputs, entry.reads, entry.writes)
+
+
+def _fixed(name: str, lines: Sequence[str]) -> str:
+    more = f" and {len(lines) - 3} more lines" if len(lines) > 3 else ""
+    return (
+        f"entry {name!r}: the model reads values of its inputs at {', '.join(lines[:3])}{more}; "
+        "the program holds for inputs with the values of the example there (sizes of images, "
+        "padding)"
+    )
 
 
 def _examples(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from girih.compiler.artifact import load
     from girih.compiler.checkpoint import empty_weights, load_checkpoint
-    from girih.compiler.compilation import Entry, ExportWarning, compile
+    from girih.compiler.compilation import DecisionWarning, Entry, ExportWarning, compile
     from girih.compiler.generator import Generator, compile_generator, load_generator
     from girih.compiler.patches import Patch, Replacement, Site
     from girih.compiler.program import CompiledProgram as Program
@@ -36,6 +36,7 @@ __all__ = [
     "CompilationError",
     "Entry",
     "EntryPoint",
+    "DecisionWarning",
     "ExportWarning",
     "Generator",
     "GirihError",
@@ -70,6 +71,7 @@ _HOMES = {
     "CompilationError": "girih.runtime.errors",
     "Entry": "girih.compiler.compilation",
     "EntryPoint": "girih.compiler.program",
+    "DecisionWarning": "girih.compiler.compilation",
     "ExportWarning": "girih.compiler.compilation",
     "Generator": "girih.compiler.generator",
     "GirihError": "girih.runtime.errors",

@@ -17,6 +17,10 @@ from girih.runtime.errors import CompilationError
 
 STATISTICS = "mfm.statistics"
 
+_LARGEST = 1e30
+"""From here on a number marks what is hidden (-inf, the least float): it saturates instead of
+stretching the scale of all others."""
+
 
 @dataclass(frozen=True)
 class Calibrate:
@@ -73,6 +77,7 @@ def _observe(
             return
         channels = value.shape[-1] if value.ndim else 1
         rows = np.abs(value).reshape(value.size // max(channels, 1), channels)
+        rows = np.where(rows < _LARGEST, rows, 0)
         magnitudes = rows.max(axis=0, initial=0)  # an empty tensor has no largest magnitude
         known = statistics.get(key)
         statistics[key] = magnitudes if known is None else np.maximum(known, magnitudes)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
+import gc
 import json
 import threading
 from collections.abc import Mapping
@@ -112,6 +114,13 @@ def _device(threads: int) -> runtime.HalDevice:
 
 
 _DEVICE_LOCK = threading.Lock()
+
+
+@atexit.register
+def _release() -> None:
+    """Let go of programs before their device, while Python still stands."""
+    gc.collect()
+    _device.cache_clear()
 
 
 class IreeExecutor:

@@ -63,7 +63,7 @@ MOVED: dict[type, Callable[[Any], list[ir.Value]]] = {
 _PRODUCTS = (AttentionOp, Conv1dOp, LinearOp, MatmulOp)
 """What takes 8 bits; all else computes on 16."""
 _LARGEST_CONSTANT = 1e4
-"""A constant beyond this hides what it replaces: it has no place on a scale."""
+"""A constant that is moved and larger hides what it replaces: it saturates."""
 _HEADROOM = 1.25
 """Spare range of 16-bit values beyond what calibration saw: they have precision to spare."""
 
@@ -177,7 +177,9 @@ class Plan:
 
     def _largest(self, weight: ir.Value) -> float:
         array = self.compilation.parameters[weight.owner.opview.parameter.value]
-        return float(np.abs(array).max())
+        largest = np.abs(array).max()
+        # What marks hidden elements saturates, as in `calibrate`.
+        return float(largest) if largest < _LARGEST_CONSTANT else 0.0
 
     def _constrain(self, group: Group, value: ir.Value) -> None:
         owner = value.owner
