@@ -52,7 +52,7 @@ class ExportWarning(UserWarning):
 
 
 class DecisionWarning(UserWarning):
-    """The program is for inputs that have the values of the examples where the module reads them."""
+    """The program is for inputs that have the examples' values where the module reads them."""
 
 
 Example = Sequence[Any] | Mapping[str, Any]

@@ -54,6 +54,8 @@ _WHOLE = frozenset(
         "elu",
         "leaky_relu",
         "hardswish",
+        "hardsigmoid",
+        "softplus",
         "scaled_dot_product_attention",
         "embedding",
         "softmax",

@@ -93,6 +93,8 @@ class _Hooks(FxImporterHooks):
         return self._parameter(literal, f"{self.entry}.constant{self.constants}")
 
     def _parameter(self, tensor: Tensor, suggestion: str) -> ir.Value:
+        if tensor.is_complex():
+            return self._complex(tensor, suggestion)
         name = self.importer.name_of(tensor, suggestion)
         array = self.importer.parameters[name]
         with self.importer.module.context:
@@ -104,6 +106,15 @@ class _Hooks(FxImporterHooks):
         return ir.Operation.create(
             "torch_c.from_builtin_tensor", [torch_type], [parameter.result]
         ).result
+
+    def _complex(self, tensor: Tensor, suggestion: str) -> ir.Value:
+        """Weights are real: a complex one is the pair of its parts, put together in torch."""
+        parts = self._parameter(torch.view_as_real(tensor.detach().resolve_conj()), suggestion)
+        sizes = ",".join(str(size) for size in tensor.shape)
+        element = "f32" if tensor.dtype == torch.complex64 else "f64"
+        with self.importer.module.context:
+            kind = ir.Type.parse(f"!torch.vtensor<[{sizes}],complex<{element}>>")
+        return ir.Operation.create("torch.aten.view_as_complex", [kind], [parts]).result
 
 
 def _element_type(array: NDArray[Any]) -> ir.Type:

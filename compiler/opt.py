@@ -171,9 +171,12 @@ def synthesize(
 ) -> NDArray[Any]:
     """A weight made up for its name, shape and dtype: the same one in every run.
 
-    Floats are normal with deviation 0.1, integers small. Where it `rescales`, the last two rows
+    Floats are normal with deviation 0.1, integers small. `scalar.f32.0.5` is the number in its
+    name, as the conversion from torch names constants. Where it `rescales`, the last two rows
     are multipliers and shifts, valid ones, that scale down by about 2^9.
     """
+    if name.startswith("scalar.") and not extents:
+        return np.asarray(float(name.split(".", 2)[2])).astype(dtype)
     generator = np.random.default_rng(zlib.crc32(f"{name}{extents}{dtype}".encode()))
     if dtype.kind == "f":
         return (0.1 * generator.standard_normal(extents)).astype(dtype)

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 __all__ = [
     "ArtifactError",
     "CompilationError",
+    "DecisionWarning",
     "Entry",
     "EntryPoint",
-    "DecisionWarning",
     "ExportWarning",
     "Generator",
     "GirihError",

@@ -113,12 +113,19 @@ def _name(op: ir.OpView) -> str:
 
 def _convert(op: ir.OpView, converter: Converter, rewriter: Rewriter) -> None:
     try:
+        _refuse_complex(op)
         value = converter(rewriter, op)
     except NotConvertibleError as reason:
         _keep(op, str(reason))
         return
     result = op.results[0]
     result.replace_all_uses_with(rewriter.cast(FROM_BUILTIN, value, result.type))
+
+
+def _refuse_complex(op: ir.OpView) -> None:
+    for value in (*op.operands, *op.results):
+        if "complex<" in str(value.type):
+            raise NotConvertibleError("complex numbers have no mfm form")
 
 
 def _keep(op: ir.OpView, reason: str) -> None:

@@ -11,6 +11,7 @@ from torch_mlir.dialects import func
 from girih.passes.base import Compilation
 from girih.passes.quantization import exact, movement, pointwise, products
 from girih.passes.quantization.function import FunctionQuantizer, Rule
+from girih.passes.quantization.islands import mark_islands
 from girih.passes.quantization.plan import Plan
 from girih.runtime.errors import CompilationError
 
@@ -39,7 +40,9 @@ class Quantize:
         """Rewrite every function; raise `CompilationError` for what was not calibrated."""
         if not compilation.statistics:
             raise CompilationError("quantize needs ranges: run the calibrate pass before it")
+        functions = [op for op in module.body.operations if isinstance(op, func.FuncOp)]
+        for function in functions:
+            mark_islands(function)
         plan = Plan(module, compilation, self.smoothing)
-        for function in module.body.operations:
-            if isinstance(function, func.FuncOp):
-                FunctionQuantizer(function, plan, compilation, RULES, exact.RULES).run()
+        for function in functions:
+            FunctionQuantizer(function, plan, compilation, RULES, exact.RULES).run()

@@ -49,6 +49,8 @@ from girih.passes.base import Compilation
 from girih.passes.calibrate import STATISTICS, argument_key
 
 STATE = "mfm.state"
+STAYS_FLOAT = "mfm.stays_float"
+"""Attribute of an operation that has an integer form and is better without it."""
 MOVED: dict[type, Callable[[Any], list[ir.Value]]] = {
     **dict.fromkeys(
         (BroadcastOp, GatherOp, PadOp, PatchesOp, ReshapeOp, SliceOp, TakeOp, TransposeOp),
@@ -274,7 +276,9 @@ _KINDS = (
 
 
 def is_quantizable(op: ir.OpView) -> bool:
-    """Whether an operation has an integer form."""
+    """Whether an operation has an integer form, and is to take it."""
+    if STAYS_FLOAT in op.operation.attributes:
+        return False
     if not isinstance(op, _KINDS) or not is_float_tensor(op.result):
         return False
     if not _CONDITIONS.get(type(op), lambda op: True)(op):

@@ -156,6 +156,27 @@ CONVERTED = {
         [normal(1, 5, 3), torch.tensor([4]), normal(1, 1, 3)],
         {"cache_update": 1},
     ),
+    "grouped heads": (
+        Call(lambda q, k: F.scaled_dot_product_attention(q, k, k, enable_gqa=True)),
+        [normal(1, 4, 3, 4), normal(1, 2, 3, 4)],
+        {"attention": 1, "transpose": 4},
+    ),
+    "additive mask": (
+        Call(lambda x, m: F.scaled_dot_product_attention(x, x, x, attn_mask=m)),
+        [normal(1, 2, 5, 4), normal(5, 5)],
+        {"attention": 1, "transpose": 4},
+    ),
+    "scaled addition": (
+        Call(lambda x, y: torch.add(x, y, alpha=2)),
+        [normal(3), normal(3)],
+        {"binary": 1, "add": 1},
+    ),
+    "copies": (Call(lambda x: x.expand(3, 4)), [normal(1, 4)], {"broadcast": 1}),
+    "rows along another axis": (
+        Call(lambda c, p, r: c.index_copy(0, p, r)),
+        [normal(5, 3), torch.tensor([4]), normal(1, 3)],
+        {"scatter_rows": 1},
+    ),
     # What a model in evaluation does not do.
     "dropout and copies": (
         Call(lambda x, m: m(x).clone().contiguous().detach(), nn.Dropout(0.5)),
@@ -185,31 +206,6 @@ KEPT = {
         Call(lambda x: F.gelu(x)),
         [normal(3).double()],
         "element type f64 has no mfm form",
-    ),
-    "grouped heads": (
-        Call(lambda q, k: F.scaled_dot_product_attention(q, k, k, enable_gqa=True)),
-        [normal(1, 4, 3, 4), normal(1, 2, 3, 4)],
-        "only 4-D attention with equal head counts has an mfm form",
-    ),
-    "additive mask": (
-        Call(lambda x, m: F.scaled_dot_product_attention(x, x, x, attn_mask=m)),
-        [normal(1, 2, 5, 4), normal(5, 5)],
-        "only boolean attention masks have an mfm form",
-    ),
-    "scaled addition": (
-        Call(lambda x, y: torch.add(x, y, alpha=2)),
-        [normal(3), normal(3)],
-        "addition with a factor has no mfm form",
-    ),
-    "copies": (
-        Call(lambda x: x.expand(3, 4)),
-        [normal(1, 4)],
-        "a broadcast that makes copies has no mfm form",
-    ),
-    "other axis": (
-        Call(lambda c, p, r: c.index_copy(0, p, r)),
-        [normal(5, 3), torch.tensor([4]), normal(1, 3)],
-        "only caches that grow along axis 1 have an mfm form",
     ),
     "weight of an operation": (
         Call(lambda x, w: F.conv1d(x, w)),
@@ -258,6 +254,16 @@ def test_a_derived_weight_is_made_once() -> None:
 
 
 @pytest.mark.parametrize("other", [3, None])
-def test_other_results_than_tensors_are_refused(other: Any) -> None:
-    with pytest.raises(CompilationError, match="entry 'main' must take and return tensors"):
-        Converted(Call(lambda x: (x + x, other)), normal(3))
+def test_results_that_are_not_tensors_are_left_out(other: Any) -> None:
+    converted = Converted(Call(lambda x: (x + x, other)), normal(3))
+    assert converted.names == Counter({"add": 1})
+    assert len(converted.operations[-1].operands) == 1
+
+
+def test_what_is_no_tensor_of_static_shape_is_refused_at_the_door() -> None:
+    with create_context():
+        module = ir.Module.parse(
+            "func.func @main(%x: !torch.int) -> !torch.int { return %x : !torch.int }"
+        )
+        with pytest.raises(CompilationError, match="entry 'main' must take and return tensors"):
+            ConvertTorchToMfm().run(module, Compilation())

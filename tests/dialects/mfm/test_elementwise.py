@@ -26,7 +26,7 @@ INTEGER = "lhs_multiplier = {} : i64, rhs_multiplier = {} : i64, shift = {} : i6
             "rhs of shape [2, 4, 8] does not broadcast to [4, 8]",
         ),
         (["1x8xf32", "1xf32"], "4x8xf32", "result has shape [4, 8], expected [1, 8]"),
-        (["4x8xi32", "4x8xf32"], "4x8xf32", "lhs has element type i32, expected f32"),
+        (["4x8xi32", "4x8xf32"], "4x8xf32", "rhs has element type f32, expected i32"),
         (["4x8xf32", "4x8xf16"], "4x8xf32", "rhs has element type f16, expected f32"),
     ],
 )

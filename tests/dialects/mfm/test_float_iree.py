@@ -177,18 +177,22 @@ def test_quantize(tools: Any) -> None:
 def test_attention(tools: Any, causal: bool) -> None:
     rng = np.random.default_rng(7)
     parity = tools.parity()
-    for batch, queries, keys, heads, depth, out, masked in (
-        (1, 1, 9, 2, 8, 8, "i1"),
-        (2, 5, 33, 3, 16, 7, ""),
-        (1, 70, 129, 1, 64, 64, "i8"),
-        (1, 9, 4, 2, 8, 8, "i1"),
+    for batch, queries, keys, heads, shared, depth, out, masked in (
+        (1, 1, 9, 2, 2, 8, 8, "i1"),
+        (2, 5, 33, 3, 3, 16, 7, ""),
+        (1, 70, 129, 1, 1, 64, 64, "i8"),
+        (1, 9, 4, 2, 2, 8, 8, "i1"),
+        (2, 5, 33, 6, 2, 16, 7, "i1"),
+        (1, 7, 19, 4, 1, 8, 8, "f32"),
     ):
         operands = [
             normal(rng, batch, queries, heads, depth),
-            normal(rng, batch, keys, heads, depth),
-            normal(rng, batch, keys, heads, out),
+            normal(rng, batch, keys, shared, depth),
+            normal(rng, batch, keys, shared, out),
         ]
-        if masked:
+        if masked == "f32":
+            operands.append(normal(rng, heads, queries, keys))
+        elif masked:
             mask = rng.random((1, 1, queries, keys)) < 0.6
             mask[..., 0, :] = False
             operands.append(mask.astype(np.int8 if masked == "i8" else np.bool_))

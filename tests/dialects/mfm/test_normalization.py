@@ -11,6 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from girih.dialects import mfm
+
 SEEDS = st.integers(0, 2**32 - 1)
 FLOAT = "epsilon = 1.0e-05 : f64"
 INTEGER = "epsilon = {} : i64, shift = {} : i64"
@@ -164,3 +166,42 @@ def test_the_widest_row_of_extremes(operations: Any) -> None:
     # Its mean is two units above the lowest value: half a sixteenth of rounding, over sigma 256.
     assert abs(int(found[0, 0]) - exact) <= 2
     assert np.abs(found[0, 1:].astype(int)).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("operands", "result", "problem"),
+    [
+        (["4x8xi16", "8xf32"], "4x8xf32", "x has element type i16, expected f32"),
+        (["4x8xf32", "4xf32"], "4x8xf32", "gamma has shape [4], expected [8]"),
+        (["4x8xf32", "8xf32"], "4xf32", "result has shape [4], expected [4, 8]"),
+    ],
+)
+def test_rms_norm_is_refused(
+    operations: Any, operands: list[str], result: str, problem: str
+) -> None:
+    assert problem in operations.problems("rms_norm", operands, result, FLOAT)
+
+
+def test_rms_norm_is_torchs_and_irees(operations: Any, tools: Any) -> None:
+    rng = np.random.default_rng(0)
+    parity = tools.parity()
+    for sizes, size in (((3, 8), 1.0), ((2, 5, 33), 1e-4), ((1,), 1e4), ((4, 257), 1.0)):
+        x = (size * rng.standard_normal(sizes)).astype(np.float32)
+        gamma = rng.standard_normal(sizes[-1:]).astype(np.float32)
+        shape = "x".join(map(str, sizes))
+        found = operations.run("rms_norm", [x, gamma], f"{shape}xf32", FLOAT)
+        parts = torch.from_numpy(x), sizes[-1:], torch.from_numpy(gamma), 1e-5
+        expected = torch.nn.functional.rms_norm(*parts).numpy()
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+        parity.add(
+            lambda v, g, s=sizes: mfm.RmsNormOp(
+                x=v,
+                gamma=g,
+                epsilon=tools.real(1e-5),
+                result=tools.tensor_type(s, np.float32),
+            ),
+            x,
+            gamma,
+            tolerance=2e-5,
+        )
+    parity.check()

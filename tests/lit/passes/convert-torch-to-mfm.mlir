@@ -26,13 +26,26 @@ func.func @unknown(%x: !torch.vtensor<[3],f32>) -> !torch.vtensor<[3],f32> {
 }
 
 // A known operation in a form without mfm counterpart stays for that reason.
-// CHECK-LABEL: func.func @scaled_addition(
-// CHECK: torch.aten.add.Tensor
-// CHECK-SAME: mfm.fallback = "addition with a factor has no mfm form"
-func.func @scaled_addition(%x: !torch.vtensor<[3],f32>) -> !torch.vtensor<[3],f32> {
-  %two = torch.constant.int 2
-  %0 = torch.aten.add.Tensor %x, %x, %two : !torch.vtensor<[3],f32>, !torch.vtensor<[3],f32>, !torch.int -> !torch.vtensor<[3],f32>
+// CHECK-LABEL: func.func @early_softplus(
+// CHECK: torch.aten.softplus
+// CHECK-SAME: mfm.fallback = "softplus with threshold 1.0 has no mfm form"
+func.func @early_softplus(%x: !torch.vtensor<[3],f32>) -> !torch.vtensor<[3],f32> {
+  %one = torch.constant.float 1.0
+  %0 = torch.aten.softplus %x, %one, %one : !torch.vtensor<[3],f32>, !torch.float, !torch.float -> !torch.vtensor<[3],f32>
   return %0 : !torch.vtensor<[3],f32>
+}
+
+// Complex numbers stay in torch, with what reads and writes them.
+// CHECK-LABEL: func.func @complex(
+// CHECK: torch.aten.view_as_complex
+// CHECK-SAME: mfm.fallback = "torch.aten.view_as_complex has no mfm form"
+// CHECK: torch.aten.mul.Tensor
+// CHECK-SAME: mfm.fallback = "complex numbers have no mfm form"
+func.func @complex(%x: !torch.vtensor<[3,2],f32>) -> !torch.vtensor<[3,2],f32> {
+  %0 = torch.aten.view_as_complex %x : !torch.vtensor<[3,2],f32> -> !torch.vtensor<[3],complex<f32>>
+  %1 = torch.aten.mul.Tensor %0, %0 : !torch.vtensor<[3],complex<f32>>, !torch.vtensor<[3],complex<f32>> -> !torch.vtensor<[3],complex<f32>>
+  %2 = torch.aten.view_as_real %1 : !torch.vtensor<[3],complex<f32>> -> !torch.vtensor<[3,2],f32>
+  return %2 : !torch.vtensor<[3,2],f32>
 }
 
 // Attention is over (batch, length, heads, depth) here: transposes that simplify may cancel.

@@ -35,14 +35,30 @@ func.func @residual(%x: tensor<2x8xf32>) -> (tensor<2x8xf32>, tensor<2x8xf32>) {
   return %0, %2 : tensor<2x8xf32>, tensor<2x8xf32>
 }
 
-// What has no integer form stays float, behind a dequantize.
+// What has no integer form stays float, behind a dequantize; so does a product between two such.
 // CHECK-LABEL: func.func @float(
 // CHECK: %[[D:.*]] = "mfm.dequantize"(%arg0)
-// CHECK: %[[M:.*]] = "mfm.multiply_scalar"(%[[D]])
-// CHECK: return %[[M]] : tensor<2x4xf32>
+// CHECK-NEXT: %[[A:.*]] = "mfm.unary"(%[[D]])
+// CHECK-NEXT: %[[M:.*]] = "mfm.multiply_scalar"(%[[A]])
+// CHECK-NEXT: %[[B:.*]] = "mfm.unary"(%[[M]])
+// CHECK-NEXT: return %[[B]] : tensor<2x4xf32>
 func.func @float(%x: tensor<2x4xf32>) -> tensor<2x4xf32> {
-  %0 = "mfm.multiply_scalar"(%x) {factor = 0.5 : f64} : (tensor<2x4xf32>) -> tensor<2x4xf32>
-  return %0 : tensor<2x4xf32>
+  %0 = "mfm.unary"(%x) {function = "sine"} : (tensor<2x4xf32>) -> tensor<2x4xf32>
+  %1 = "mfm.multiply_scalar"(%0) {factor = 0.5 : f64} : (tensor<2x4xf32>) -> tensor<2x4xf32>
+  %2 = "mfm.unary"(%1) {function = "cosine"} : (tensor<2x4xf32>) -> tensor<2x4xf32>
+  return %2 : tensor<2x4xf32>
+}
+
+// A sum between two float operations is an integer all the same: its rounding is known.
+// CHECK-LABEL: func.func @float_sum(
+// CHECK: "mfm.quantize"
+// CHECK: "mfm.integer_add"
+// CHECK: "mfm.dequantize"
+func.func @float_sum(%x: tensor<2x4xf32>) -> tensor<2x4xf32> {
+  %0 = "mfm.unary"(%x) {function = "sine"} : (tensor<2x4xf32>) -> tensor<2x4xf32>
+  %1 = "mfm.add"(%0, %0) : (tensor<2x4xf32>, tensor<2x4xf32>) -> tensor<2x4xf32>
+  %2 = "mfm.unary"(%1) {function = "cosine"} : (tensor<2x4xf32>) -> tensor<2x4xf32>
+  return %2 : tensor<2x4xf32>
 }
 
 // A state has one scale and one width wherever it is written or read.
