@@ -27,7 +27,7 @@ $(BIN)/python:
 $(STAMP): pyproject.toml CMakeLists.txt $(SIMULATOR_SOURCES) | $(BIN)/python
 	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')" > .venv/build-requirements.txt
 	$(BIN)/python -m pip install --quiet -r .venv/build-requirements.txt cmake ninja
-	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[whisper,report,dev]'
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[whisper,dev]'
 	@touch $@
 
 demo: setup ## Transcribe real speech with PyTorch, IREE and the simulated accelerator

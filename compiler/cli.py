@@ -192,6 +192,21 @@ def targets_command(
         show_targets(Console())
 
 
+@app.command("models")
+def models_command(
+    name: Annotated[str | None, typer.Argument(help="One family, cell by cell.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """List the families of models that are tested, and what each supports."""
+    from girih.compiler.cli_families import load_families, show_families
+
+    families = load_families(name)
+    if as_json:
+        typer.echo(json.dumps(families, indent=1))
+    else:
+        show_families(families, Console())
+
+
 def main() -> None:
     """The command `girih`."""
     sys.exit(run(sys.argv[1:]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 import transformers as hf
 from torch import Tensor
 
@@ -103,6 +104,8 @@ def gemma3() -> Mapping[str, Cell]:
         mm_tokens_per_image=4,
     )
     model = seeded(hf.Gemma3ForConditionalGeneration, config)
+    # Zeros until it is trained, which would make every feature zero.
+    torch.nn.init.normal_(model.model.multi_modal_projector.mm_input_projection_weight, std=0.1)
     prompt = ids(1, 5, *[IMAGE] * 4, 7, 9)
     return vision_language(
         model,
