@@ -116,11 +116,32 @@ def _device(threads: int) -> runtime.HalDevice:
 _DEVICE_LOCK = threading.Lock()
 
 
+GRACE_SECONDS = 1.0
+"""How long weights outlive the program that read them, for its workers to let go of them."""
+_retired: list[runtime.ParameterIndex] = []
+_device_is_leaving = threading.Event()
+
+
 @atexit.register
 def _release() -> None:
     """Let go of programs before their device, while Python still stands."""
+    _device_is_leaving.set()
     gc.collect()
     _device.cache_clear()
+
+
+def _retire(index: runtime.ParameterIndex) -> None:
+    """Drop a table of weights later, on a thread of Python's.
+
+    A worker clears up after the end of a call that it took part in. If the program is gone by
+    then, the worker is the last that holds the weights, and IREE would free NumPy's arrays there,
+    without Python's lock.
+    """
+    _retired.append(index)
+    if not _device_is_leaving.is_set():
+        timer = threading.Timer(GRACE_SECONDS, _retired.remove, [index])
+        timer.daemon = True
+        timer.start()
 
 
 class IreeExecutor:
@@ -172,6 +193,12 @@ class IreeExecutor:
             self._context = runtime.VmContext(instance, modules)
         except (ValueError, RuntimeError) as error:
             raise ArtifactError(f"IREE can not load the module: {_first_line(error)}") from error
+
+    def __del__(self) -> None:
+        # Not there where making the executor failed early.
+        index = self.__dict__.get("_index")
+        if index is not None:
+            _retire(index)
 
     @property
     def functions(self) -> list[str]:

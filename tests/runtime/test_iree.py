@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ from torch_mlir import ir
 
 from girih.compiler.context import create_context
 from girih.compiler.iree import compile_to_vmfb, host_cpu
+from girih.runtime import iree
 from girih.runtime.errors import ArtifactError, CompilationError, InputError
 from girih.runtime.iree import IreeExecutor, missing_features
 
@@ -49,6 +53,22 @@ def executor(compiled: bytes) -> IreeExecutor:
 
 def test_functions(executor: IreeExecutor) -> None:
     assert executor.functions == ["add", "swap"]
+
+
+def test_weights_outlive_their_program(compiled: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that still holds them must not be the one that frees them."""
+    monkeypatch.setattr(iree, "GRACE_SECONDS", 0.2)
+    weight = WEIGHT.copy()
+    alive = weakref.ref(weight)
+    own = IreeExecutor(compiled, {"layer.w": weight})
+    own.call("add", WEIGHT)
+    del own, weight
+    gc.collect()
+    assert alive() is not None
+    deadline = time.monotonic() + 30
+    while alive() is not None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert alive() is None
 
 
 def test_results_stay_on_the_device(executor: IreeExecutor) -> None:
