@@ -24,7 +24,8 @@ class Peel:
     ```
     The wait of an instruction is one number for all iterations: the shortest distance of any.
     Only the first iteration meets memory that the layer before has used; without this pass, its
-    short distances would hold up all the others. Runs between `tile` and `allocate`.
+    short distances would hold up all the others. So does the first iteration of a loop in it.
+    Runs between `tile` and `allocate`.
     """
 
     name: ClassVar[str] = "peel"
@@ -42,11 +43,16 @@ def _peel(loop: npu.LoopOp) -> None:
     body = list(loop.body.blocks[0].operations)
     count = loop.count.value - 1
     with ir.InsertionPoint(loop), loop.location:
-        for op in body:
-            _rewrite(op.operation.clone().opview, _in_first_iteration)
+        first = [op.operation.clone().opview for op in body]
+        for op in first:
+            _rewrite(op, _in_first_iteration)
         if count == 1:
             for op in body:
                 _rewrite(op.operation.clone().opview, _in_second_iteration)
+    for op in first:
+        # It stands outermost now, and its own first iteration is the first of all.
+        if isinstance(op, npu.LoopOp) and op.count.value > 1:
+            _peel(op)
     if count == 1:
         loop.operation.erase()
         return

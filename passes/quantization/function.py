@@ -158,6 +158,8 @@ class FunctionQuantizer:
 
     def integer(self, value: ir.Value, bits: int) -> ir.Value:
         """The integer counterpart of a float value at a width; seams are made where needed."""
+        if is_weight(value):
+            return self.operand(value, self._own(value, bits))
         if value not in self.integers:
             raise CompilationError(f"no range is known of {value}")
         number = self.integers[value]
@@ -207,8 +209,13 @@ class FunctionQuantizer:
         return self.constant(value)
 
     def scale(self, value: ir.Value, bits: int) -> float:
-        """Scale of a float value's counterpart at a width."""
+        """Scale of a float value's counterpart, or of a weight's, at a width."""
+        if is_weight(value):
+            return self._own(value, bits).scale
         return self.at_width(self.groups[value], bits).scale
+
+    def _own(self, weight: ir.Value, bits: int) -> Group:
+        return Group(float(np.abs(self.weight(weight)).max()), {bits}, {bits})
 
     def at_width(self, group: Group, bits: int) -> Group:
         """The group as a consumer that demands a width sees it."""

@@ -15,7 +15,6 @@ from girih.passes.quantization.plan import (
     is_float_tensor,
     is_quantizable,
     is_weight,
-    state_of,
 )
 
 _CHEAP = (BinaryOp, MultiplyScalarOp, UnaryOp, *MOVED)
@@ -41,7 +40,7 @@ def mark_islands(function: func.FuncOp) -> None:
             continue
         island = _connected(op)
         seen.update(island)
-        if not any(_touches_integers(member, function) for member in island):
+        if not any(_touches_integers(member) for member in island):
             for member in island:
                 member.operation.attributes[STAYS_FLOAT] = ir.UnitAttr.get()
 
@@ -72,15 +71,15 @@ def _readers(op: ir.OpView) -> Iterator[ir.OpView]:
         yield use.owner.operation.opview
 
 
-def _touches_integers(op: ir.OpView, function: func.FuncOp) -> bool:
+def _touches_integers(op: ir.OpView) -> bool:
     if any(not _is_cheap(each) and _is_integer(each) for each in _producers(op)):
         return True
     for use in op.results[0].uses:
         reader = use.owner.operation.opview
-        if isinstance(reader, func.ReturnOp):
-            if state_of(function, "res_attrs", use.operand_number) is not None:
-                return True
-        elif not _is_cheap(reader) and (_is_integer(reader) or isinstance(reader, _SUMS)):
+        # A result has the same bits everywhere where its last operation is on integers.
+        if isinstance(reader, (func.ReturnOp, *_SUMS)) or (
+            not _is_cheap(reader) and _is_integer(reader)
+        ):
             return True
     return False
 

@@ -6,7 +6,7 @@ state written by one function and read by another; whatever only moves elements.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,6 +106,7 @@ class Plan:
         self._parent: dict[object, object] = {}
         self._functions = [op for op in module.body.operations if isinstance(op, func.FuncOp)]
         values = [value for function in self._functions for value in _values(function)]
+        self._readers = _readers(self._functions)
         for function in self._functions:
             self._tie(function)
         self._groups: dict[object, Group] = {}
@@ -125,6 +126,16 @@ class Plan:
     def group(self, value: ir.Value) -> Group:
         """The group of a float value."""
         return self._groups[self._find(value)]
+
+    def is_also_multiplied(self, table: ParameterOp) -> bool:
+        """Whether a lookup table is also the weight of a linear operation (tied embeddings)."""
+        return LinearOp in self._readers[table.parameter.value]
+
+    def _only_multiplies(self, weight: ir.Value) -> bool:
+        """Whether nothing but linear operations reads a weight."""
+        if not is_weight(weight):
+            return False
+        return self._readers[weight.owner.opview.parameter.value] <= {LinearOp, Conv1dOp}
 
     def _find(self, key: object) -> object:
         while self._parent.get(key, key) != key:
@@ -215,7 +226,7 @@ class Plan:
         weights: list[NDArray[Any]] = []
         for use in value.uses:
             user = use.owner.operation.opview
-            if not isinstance(user, (LinearOp, Conv1dOp)) or not _only_multiplies(user.weight):
+            if not isinstance(user, (LinearOp, Conv1dOp)) or not self._only_multiplies(user.weight):
                 return
             name = user.weight.owner.opview.parameter.value
             array = self.compilation.parameters[name]
@@ -293,29 +304,15 @@ def is_weight(value: ir.Value) -> bool:
     return not isinstance(owner, ir.Block) and isinstance(owner.opview, ParameterOp)
 
 
-def _readers(weight: ir.Value) -> list[ir.OpView]:
-    """Operations that read a weight, in any function, under any of its mentions."""
-    name = weight.owner.opview.parameter
-    module = weight.owner.parent.parent
-    return [
-        use.owner.operation.opview
-        for function in module.regions[0].blocks[0].operations
-        for op in function.regions[0].blocks[0].operations
-        if isinstance(op, ParameterOp) and op.parameter == name
-        for use in op.result.uses
-    ]
-
-
-def _only_multiplies(weight: ir.Value) -> bool:
-    """Whether nothing but linear operations reads a weight."""
-    return is_weight(weight) and all(
-        isinstance(reader, (LinearOp, Conv1dOp)) for reader in _readers(weight)
-    )
-
-
-def is_also_multiplied(table: ir.Value) -> bool:
-    """Whether a lookup table is also the weight of a linear operation (tied embeddings)."""
-    return any(isinstance(reader, LinearOp) for reader in _readers(table))
+def _readers(functions: Sequence[func.FuncOp]) -> dict[str, set[type]]:
+    """Kinds of operations that read each weight, in any function, under any of its mentions."""
+    readers: dict[str, set[type]] = {}
+    for function in functions:
+        for op in function.entry_block.operations:
+            if isinstance(op, ParameterOp):
+                kinds = {type(use.owner.operation.opview) for use in op.result.uses}
+                readers.setdefault(op.parameter.value, set()).update(kinds)
+    return readers
 
 
 def state_of(function: func.FuncOp, side: str, index: int) -> str | None:

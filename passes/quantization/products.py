@@ -10,7 +10,6 @@ from torch_mlir import ir
 from girih.dialects import mfm
 from girih.passes.quantization import weights
 from girih.passes.quantization.function import FunctionQuantizer, Rule
-from girih.passes.quantization.plan import is_also_multiplied
 from girih.passes.torch_to_mfm.rewriter import integer_attribute
 
 
@@ -90,7 +89,7 @@ def _attention(quantizer: FunctionQuantizer, op: mfm.AttentionOp) -> ir.Value:
 def _embedding(quantizer: FunctionQuantizer, op: mfm.EmbeddingOp) -> ir.Value:
     table = quantizer.weight(op.table)
     name = quantizer.weight_name(op.table)
-    if not is_also_multiplied(op.table):
+    if not quantizer.plan.is_also_multiplied(op.table.owner.opview):
         scale = quantizer.group(op).scale
         integers = np.clip(np.rint(table / scale), -32768, 32767).astype(np.int16)
         return mfm.EmbeddingOp(

@@ -6,7 +6,13 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from girih.passes.tiling.cost import ISSUE_CYCLES, candidates, lines, matmul_cycles
+from girih.passes.tiling.cost import (
+    ISSUE_CYCLES,
+    Cheapest,
+    candidates,
+    lines,
+    matmul_cycles,
+)
 from girih.runtime.target import Target
 
 
@@ -93,9 +99,8 @@ def attention_cycles(what: Attention, tiles: AttentionTiles, target: Target) -> 
 
 @lru_cache(maxsize=1024)
 def choose_attention(what: Attention, target: Target) -> AttentionTiles | None:
-    """The tiles of least estimated cycles, then fewest DRAM bytes; None where none fits."""
-    best: tuple[float, int] | None = None
-    chosen: AttentionTiles | None = None
+    """As `choose_product` does, for attention."""
+    found = Cheapest[AttentionTiles]()
     for queries in candidates(what.queries, target.array.rows):
         for keys in candidates(what.keys, target.array.columns):
             for resident in (True, False):
@@ -106,7 +111,5 @@ def choose_attention(what: Attention, target: Target) -> AttentionTiles | None:
                         continue
                     if accumulator > target.accumulator_bytes:
                         continue
-                    cost = attention_cycles(what, tiles, target)
-                    if best is None or cost < best:
-                        best, chosen = cost, tiles
-    return chosen
+                    found.add(tiles, *attention_cycles(what, tiles, target))
+    return found.choice()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
+from typing import Generic, TypeVar
 
 from girih.runtime.target import Target
 
@@ -69,13 +70,18 @@ class Product:
 
 @dataclass(frozen=True)
 class ProductTiles:
-    """Tile sizes of a product, which operand's loop is outermost, and the array's dataflow."""
+    """Tile sizes of a product, which operand's loop is outermost, and the array's dataflow.
+
+    `outer_slots` is 1 where the outer operand's next tile is loaded only when this one is done
+    with: a stall, for twice the tile.
+    """
 
     rows: int
     columns: int
     depth: int
     outer: str
     stationary: str
+    outer_slots: int = 2
 
     def slots(self, what: Product) -> tuple[int, int]:
         """Ring slots of input and weight buffers: two where there is a next tile to prefetch."""
@@ -83,7 +89,10 @@ class ProductTiles:
         several_columns = self.columns < what.columns or what.batches > 1
         if self.depth < what.depth:
             return (2 if what.window is None else 1 + several_rows), 2
-        return 1 + several_rows, 1 + several_columns
+        inputs, weights = 1 + several_rows, 1 + several_columns
+        if self.outer == "weights":
+            return inputs, min(weights, self.outer_slots)
+        return min(inputs, self.outer_slots), weights
 
     def output_slots(self, what: Product) -> int:
         """Ring slots of sums and outputs: two where there is more than one tile."""
@@ -125,8 +134,7 @@ def product_cycles(what: Product, tiles: ProductTiles, target: Target) -> tuple[
     input_passes = column_tiles if (tiles.outer == "weights" or split) and row_tiles > 1 else 1
     weight_passes = row_tiles if (tiles.outer == "inputs" or split) and column_tiles > 1 else 1
     if split:
-        input_passes = column_tiles if what.window is None else 1
-        weight_passes = row_tiles
+        input_passes, weight_passes = column_tiles, row_tiles
     inputs = row_tiles * what.input_bytes(tiles.rows, what.depth)
     if what.window is None:
         inputs = what.rows * what.depth
@@ -153,8 +161,39 @@ def product_cycles(what: Product, tiles: ProductTiles, target: Target) -> tuple[
     last = tiles.rows * tiles.columns
     ramp = (first + last * what.output_bytes) / target.dram_bytes_per_cycle
     ramp += 2 * target.dram.latency_cycles + last / target.vector.lanes * per_element
+    if tiles.outer_slots == 1:
+        held = tiles.columns * tiles.depth
+        changes = column_tiles - 1
+        if tiles.outer == "inputs":
+            held, changes = what.input_bytes(tiles.rows, tiles.depth), row_tiles - 1
+        wait = target.dram.latency_cycles + target.array.rows + target.array.columns
+        ramp += changes * (held / target.dram_bytes_per_cycle + wait)
     instructions = row_tiles * column_tiles * (depth_tiles + 3) + transfers
     return max(matrix, bus, vector) + ramp + instructions * ISSUE_CYCLES, moved
+
+
+_Tiles = TypeVar("_Tiles")
+SLACK = 0.03
+"""Cycles that a choice of tiles may cost to save DRAM bytes, as a share of the least."""
+
+
+class Cheapest(Generic[_Tiles]):
+    """Choices of tiles with what they cost."""
+
+    def __init__(self) -> None:
+        self._known: list[tuple[float, int, _Tiles]] = []
+
+    def add(self, tiles: _Tiles, cycles: float, moved: int) -> None:
+        """Take a choice into account."""
+        self._known.append((cycles, moved, tiles))
+
+    def choice(self) -> _Tiles | None:
+        """Fewest bytes, then least cycles, among those within `SLACK` of the least cycles."""
+        if not self._known:
+            return None
+        limit = min(cycles for cycles, _, _ in self._known) * (1 + SLACK)
+        near = [each for each in self._known if each[0] <= limit]
+        return min(near, key=lambda each: (each[1], each[0]))[2]
 
 
 def candidates(total: int, unit: int, smallest: int = 1) -> Iterator[int]:
@@ -168,9 +207,11 @@ def candidates(total: int, unit: int, smallest: int = 1) -> Iterator[int]:
 
 @lru_cache(maxsize=4096)
 def choose_product(what: Product, target: Target) -> ProductTiles | None:
-    """The tiles of least estimated cycles, then fewest DRAM bytes; None where none fits."""
-    best: tuple[float, int] | None = None
-    chosen: ProductTiles | None = None
+    """Of the tiles that take hardly longer than the fastest, those of fewest DRAM bytes.
+
+    None where none fits.
+    """
+    found = Cheapest[ProductTiles]()
     side = target.array.rows
     for rows, columns in product(
         candidates(what.rows, side), candidates(what.columns, target.array.columns)
@@ -178,17 +219,18 @@ def choose_product(what: Product, target: Target) -> ProductTiles | None:
         if rows * columns * 4 > target.accumulator_bytes:
             continue
         for depth in candidates(what.depth, side, min(what.depth, side)):
-            for outer in ("weights", "inputs") if depth == what.depth else ("weights",):
-                tiles = ProductTiles(rows, columns, depth, outer, "weight")
+            ways = (
+                product(("weights", "inputs"), (2, 1)) if depth == what.depth else [("weights", 2)]
+            )
+            for outer, outer_slots in ways:
+                tiles = ProductTiles(rows, columns, depth, outer, "weight", outer_slots)
                 scratchpad, accumulator = product_bytes(what, tiles)
                 if scratchpad > target.scratchpad_bytes or accumulator > target.accumulator_bytes:
                     continue
                 for stationary in ("weight", "output"):
-                    tiles = ProductTiles(rows, columns, depth, outer, stationary)
-                    cost = product_cycles(what, tiles, target)
-                    if best is None or cost < best:
-                        best, chosen = cost, tiles
-    return chosen
+                    tiles = replace(tiles, stationary=stationary)
+                    found.add(tiles, *product_cycles(what, tiles, target))
+    return found.choice()
 
 
 def smallest_product_bytes(what: Product) -> tuple[int, int]:

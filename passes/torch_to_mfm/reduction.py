@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch_mlir import ir
 
-from girih.dialects.mfm import ArgmaxOp, BinaryOp, CumulativeSumOp, ReduceOp
+from girih.dialects.mfm import ArgmaxOp, BinaryOp, CumulativeSumOp, ReduceOp, UnaryOp
 from girih.dialects.mfm.base import element, shape
 from girih.passes.torch_to_mfm.rewriter import (
     Converter,
@@ -120,9 +120,8 @@ def vector_norm(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
     squares = BinaryOp(lhs=x, rhs=x, function=multiply, result=x.type).result
     axes = _axes(rewriter, op.operands[2], len(shape(x)))
     total = reduced(rewriter, squares, "sum", axes)
-    half = rewriter.scalar(0.5, x.type.element_type)
-    power = ir.StringAttr.get("power")
-    root = BinaryOp(lhs=total, rhs=half, function=power, result=total.type).result
+    # A square root is rounded correctly everywhere; a power is not.
+    root = UnaryOp(x=total, function=ir.StringAttr.get("sqrt"), result=total.type).result
     return rewriter.reshape(root, rewriter.builtin_type(op.results[0]).shape)
 
 

@@ -319,6 +319,23 @@ def test_float_operations_in_a_row_have_no_seam_between_them() -> None:
     assert decibels(module(x), quantized.run(x)[0]) > 30
 
 
+def test_attention_over_what_is_known_now() -> None:
+    """Learned queries (of a Q-Former, a pooling head) are weights: nothing is calibrated there."""
+    learned = normal(1, 2, 3, 8, seed=5)
+    module = Call(
+        lambda x, m: F.scaled_dot_product_attention(
+            learned,
+            m(x).unflatten(-1, (2, 8)).transpose(1, 2),
+            x.unflatten(-1, (2, 8)).transpose(1, 2),
+        ),
+        seeded(lambda: nn.Linear(16, 16)),
+    )
+    x = normal(1, 9, 16)
+    quantized = quantize(module, x)
+    assert "mfm.attention" not in quantized.names()
+    assert decibels(module(x), quantized.run(x)[0]) > 25
+
+
 def test_a_layer_norm_of_computed_scales_stays_float_and_is_not_smoothed() -> None:
     module = Call(
         lambda x, g, b, m: m(F.layer_norm(x, (8,), torch.exp(g), b)),

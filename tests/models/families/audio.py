@@ -89,7 +89,7 @@ def qwen2_audio() -> Mapping[str, Cell]:
 
 
 FAMILIES = (
-    Family("wav2vec2", wav2vec2, cells=("tower",), ci=True),
-    Family("AST", ast, cells=("tower",)),
-    Family("Qwen2-Audio", qwen2_audio),
+    Family("wav2vec2", wav2vec2, cells=("tower",), ci=True, w8a8=True),
+    Family("AST", ast, cells=("tower",), w8a8=True),
+    Family("Qwen2-Audio", qwen2_audio, w8a8=True),
 )

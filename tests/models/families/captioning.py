@@ -256,9 +256,9 @@ def florence2_decode(model: Any, prompt: Mapping[str, Tensor]) -> Cell:
 
 
 FAMILIES = (
-    Family("BLIP", blip),
-    Family("BLIP-2", blip_2),
-    Family("GIT", git),
-    Family("Kosmos-2", kosmos2),
-    Family("Florence-2", florence2),
+    Family("BLIP", blip, w8a8=True),
+    Family("BLIP-2", blip_2, w8a8=True),
+    Family("GIT", git, w8a8=True),
+    Family("Kosmos-2", kosmos2, w8a8=True),
+    Family("Florence-2", florence2, w8a8=True),
 )

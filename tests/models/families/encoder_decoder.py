@@ -213,11 +213,11 @@ def donut() -> Mapping[str, Cell]:
 
 
 FAMILIES = (
-    Family("T5", t5, ci=True),
-    Family("Whisper", whisper, ci=True),
-    Family("Moonshine", moonshine),
-    Family("Speech2Text", speech2text),
+    Family("T5", t5, ci=True, w8a8=True),
+    Family("Whisper", whisper, ci=True, w8a8=True),
+    Family("Moonshine", moonshine, w8a8=True),
+    Family("Speech2Text", speech2text, w8a8=True),
     Family("SeamlessM4T", seamless_m4t),
-    Family("TrOCR", trocr),
-    Family("Donut", donut),
+    Family("TrOCR", trocr, w8a8=True),
+    Family("Donut", donut, w8a8=True),
 )

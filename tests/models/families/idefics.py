@@ -44,6 +44,6 @@ def smolvlm() -> Mapping[str, Cell]:
 
 
 FAMILIES = (
-    Family("Idefics3", idefics3),
-    Family("SmolVLM", smolvlm, ci=True),
+    Family("Idefics3", idefics3, w8a8=True),
+    Family("SmolVLM", smolvlm, ci=True, w8a8=True),
 )

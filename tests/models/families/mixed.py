@@ -146,6 +146,6 @@ def phi4_multimodal() -> Mapping[str, Cell]:
 
 
 FAMILIES = (
-    Family("Mllama", mllama),
-    Family("Phi-4-multimodal", phi4_multimodal),
+    Family("Mllama", mllama, w8a8=True),
+    Family("Phi-4-multimodal", phi4_multimodal, w8a8=True),
 )

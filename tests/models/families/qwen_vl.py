@@ -92,7 +92,7 @@ def qwen3_vl() -> Mapping[str, Cell]:
 
 
 FAMILIES = (
-    Family("Qwen2-VL", qwen2_vl, ci=True),
-    Family("Qwen2.5-VL", qwen2_5_vl),
-    Family("Qwen3-VL", qwen3_vl),
+    Family("Qwen2-VL", qwen2_vl, ci=True, w8a8=True),
+    Family("Qwen2.5-VL", qwen2_5_vl, w8a8=True),
+    Family("Qwen3-VL", qwen3_vl, w8a8=True),
 )

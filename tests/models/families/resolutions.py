@@ -49,6 +49,6 @@ def llava_onevision() -> Mapping[str, Cell]:
 
 
 FAMILIES = (
-    Family("LLaVA-NeXT", llava_next),
-    Family("LLaVA-OneVision", llava_onevision),
+    Family("LLaVA-NeXT", llava_next, w8a8=True),
+    Family("LLaVA-OneVision", llava_onevision, w8a8=True),
 )

@@ -61,8 +61,8 @@ def bert() -> Mapping[str, Cell]:
 
 
 FAMILIES = (
-    Family("BERT", bert, cells=("tower",), ci=True),
-    Family("GPT-2", gpt2, cells=("prefill", "decode"), ci=True),
-    Family("Llama", llama, cells=("prefill", "decode"), ci=True),
-    Family("Qwen2", qwen2, cells=("prefill", "decode")),
+    Family("BERT", bert, cells=("tower",), ci=True, w8a8=True),
+    Family("GPT-2", gpt2, cells=("prefill", "decode"), ci=True, w8a8=True),
+    Family("Llama", llama, cells=("prefill", "decode"), ci=True, w8a8=True),
+    Family("Qwen2", qwen2, cells=("prefill", "decode"), w8a8=True),
 )

@@ -158,9 +158,9 @@ def chameleon() -> Mapping[str, Cell]:
 
 
 FAMILIES = (
-    Family("LLaVA", llava, ci=True),
-    Family("PaliGemma", paligemma),
-    Family("Gemma3", gemma3, ci=True),
-    Family("InternVL", internvl),
-    Family("Chameleon", chameleon),
+    Family("LLaVA", llava, ci=True, w8a8=True),
+    Family("PaliGemma", paligemma, w8a8=True),
+    Family("Gemma3", gemma3, ci=True, w8a8=True),
+    Family("InternVL", internvl, w8a8=True),
+    Family("Chameleon", chameleon, w8a8=True),
 )

@@ -183,12 +183,12 @@ def clap() -> Mapping[str, Cell]:
 CELLS = ("tower", "match")
 
 FAMILIES = (
-    Family("CLIP", clip, cells=CELLS, ci=True),
-    Family("AltCLIP", altclip, cells=CELLS),
-    Family("OWL-ViT", owl_vit, cells=CELLS),
-    Family("SigLIP", siglip, cells=CELLS),
-    Family("SigLIP2", siglip2, cells=CELLS),
-    Family("FLAVA", flava, cells=CELLS),
-    Family("ViLT", vilt, cells=("tower",)),
-    Family("CLAP", clap, cells=CELLS, ci=True),
+    Family("CLIP", clip, cells=CELLS, ci=True, w8a8=True),
+    Family("AltCLIP", altclip, cells=CELLS, w8a8=True),
+    Family("OWL-ViT", owl_vit, cells=CELLS, w8a8=True),
+    Family("SigLIP", siglip, cells=CELLS, w8a8=True),
+    Family("SigLIP2", siglip2, cells=CELLS, w8a8=True),
+    Family("FLAVA", flava, cells=CELLS, w8a8=True),
+    Family("ViLT", vilt, cells=("tower",), w8a8=True),
+    Family("CLAP", clap, cells=CELLS, ci=True, w8a8=True),
 )
