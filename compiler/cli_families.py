@@ -34,7 +34,7 @@ def show_families(families: dict[str, Any], console: Console) -> None:
     if len(listed) == 1:
         table = _cells(listed[0])
     else:
-        table = Table("family", "entry points", "float: largest error", "w8a8", "MACs on the host")
+        table = Table("family", "entry points", "float error", "w8a8", "host MACs")
         for each in listed:
             table.add_row(*_line(each["family"], list(each["cells"]), list(each["cells"].values())))
     console.print(table)

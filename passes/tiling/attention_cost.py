@@ -94,7 +94,13 @@ def attention_cycles(what: Attention, tiles: AttentionTiles, target: Target) -> 
         + 2 * (target.array.rows + target.array.columns)
     )
     instructions = query_tiles * blocks * (3 * passes + 2)
-    return max(matrix + stall, bus, vector) + instructions * ISSUE_CYCLES, moved
+    exposed = 0.0
+    if tiles.resident:
+        # The last block of values is in use until the end, and the next head's first query is
+        # loaded after the block that takes its place.
+        exposed = tiles.keys * what.value_depth / target.dram_bytes_per_cycle
+        exposed += 2 * target.dram.latency_cycles
+    return max(matrix + stall, bus, vector) + exposed + instructions * ISSUE_CYCLES, moved
 
 
 @lru_cache(maxsize=1024)

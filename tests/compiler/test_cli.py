@@ -119,6 +119,21 @@ def test_targets(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     assert json.loads(capsys.readouterr().out)["array"] == {"rows": 16, "columns": 16}
 
 
+def test_models(capsys: Capture) -> None:
+    assert run(["models"]) == 0
+    text = capsys.readouterr().out
+    assert "Whisper" in text
+    assert "exact" in text
+    assert run(["models", "whisper"]) == 0
+    text = capsys.readouterr().out
+    assert "Whisper decode" in text
+    assert "LLaVA" not in text
+    assert run(["models", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["families"]) == 41
+    assert set(found["versions"]) == {"torch", "transformers"}
+
+
 def test_compile_several_entries_with_calibration(folder: Path, tmp_path: Path) -> None:
     calibration = tmp_path / "calibration.npz"
     np.savez(calibration, **{"one/x": np.ones((2, 3, 8), np.float32)})
@@ -166,6 +181,7 @@ def test_compile_an_exported_program(tmp_path: Path) -> None:
         ("targets bad_target.yaml", "array.rows: input should be greater than or equal to 1"),
         ("targets missing.yaml", "missing.yaml: can not be read"),
         ("targets nowhere", "no target is named 'nowhere'"),
+        ("models nowhere", "no tested family is named 'nowhere'; there are BERT, GPT-2"),
         ("compile tiny_model.py:build -o o.girih --target bad_target.yaml", "array.rows"),
         ("compile tiny_model.py:build -o o.girih --target tiny.yaml", "'tiny' is too small"),
         ("compile tiny_model.py:build -o o.girih --recipe w3a3", "no recipe 'w3a3'"),
@@ -241,9 +257,10 @@ def test_as_a_process(folder: Path) -> None:
     assert done.stdout == ""
 
 
-def test_listing_targets_loads_no_compiler() -> None:
+def test_listing_targets_and_models_loads_no_compiler() -> None:
     code = (
         "import sys; from girih.compiler.cli import run; run(['targets', 'edge']); "
+        "run(['models']); "
         "sys.exit(bool({'torch', 'torch_mlir'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

@@ -78,7 +78,7 @@ def summary(rows: dict[tuple[str, str], Row], names: list[tuple[str, str]]) -> d
         families.setdefault(family, {})[cell] = row
     return {
         "families": [{"family": name, "cells": cells} for name, cells in families.items()],
-        "versions": {name: version(name) for name in ("torch", "transformers")},
+        "versions": {name: version(name).partition("+")[0] for name in ("torch", "transformers")},
     }
 
 

@@ -9,6 +9,7 @@ import torch
 import transformers as hf
 from torch import Tensor, nn
 
+import girih
 from girih.compiler.exporting import Exported, export
 from girih.compiler.patches import INPUTS_DECIDE
 from girih.runtime.errors import ImportingError
@@ -100,3 +101,10 @@ def test_a_mask_that_only_stores_is_read_by_no_program() -> None:
 def test_a_decision_by_what_the_model_computes_is_refused() -> None:
     with pytest.raises(ImportingError, match=r"decides by values that are computed with .*scale"):
         exported(lambda m, x: x + 1 if (x * m.scale).sum() > 4 else x - 1, X)
+
+
+def test_compiling_says_what_was_read() -> None:
+    with pytest.warns(
+        girih.DecisionWarning, match=r"reads values of its inputs at .*test_decisions"
+    ):
+        girih.compile(Reader(READS["a branch"]), (X, SIZES), recipe="float")
