@@ -118,30 +118,49 @@ _DEVICE_LOCK = threading.Lock()
 
 GRACE_SECONDS = 1.0
 """How long weights outlive the program that read them, for its workers to let go of them."""
-_retired: list[runtime.ParameterIndex] = []
-_device_is_leaving = threading.Event()
+
+
+class _Retired:
+    """Tables of weights whose programs are gone.
+
+    A worker clears up after the end of a call that it took part in. If the program is gone by
+    then, the worker is the last that holds the weights, and IREE would free NumPy's arrays there,
+    without Python's lock. Kept here, they are freed later, on a thread of Python's.
+    """
+
+    def __init__(self) -> None:
+        self.indices: list[runtime.ParameterIndex] = []
+        self.is_open = True
+
+    def add(self, index: runtime.ParameterIndex) -> None:
+        """Keep a table of weights for `GRACE_SECONDS`."""
+        if not self.is_open:
+            return
+        self.indices.append(index)
+        timer = threading.Timer(GRACE_SECONDS, self.drop)
+        timer.daemon = True
+        timer.start()
+
+    def drop(self) -> None:
+        """Let go of the oldest."""
+        if self.indices:
+            self.indices.pop(0)
+
+    def close(self) -> None:
+        """Let go of all, and keep nothing any more: the workers have gone."""
+        self.is_open = False
+        self.indices.clear()
+
+
+_retired = _Retired()
 
 
 @atexit.register
 def _release() -> None:
     """Let go of programs before their device, while Python still stands."""
-    _device_is_leaving.set()
     gc.collect()
     _device.cache_clear()
-
-
-def _retire(index: runtime.ParameterIndex) -> None:
-    """Drop a table of weights later, on a thread of Python's.
-
-    A worker clears up after the end of a call that it took part in. If the program is gone by
-    then, the worker is the last that holds the weights, and IREE would free NumPy's arrays there,
-    without Python's lock.
-    """
-    _retired.append(index)
-    if not _device_is_leaving.is_set():
-        timer = threading.Timer(GRACE_SECONDS, _retired.remove, [index])
-        timer.daemon = True
-        timer.start()
+    _retired.close()
 
 
 class IreeExecutor:
@@ -198,7 +217,7 @@ class IreeExecutor:
         # Not there where making the executor failed early.
         index = self.__dict__.get("_index")
         if index is not None:
-            _retire(index)
+            _retired.add(index)
 
     @property
     def functions(self) -> list[str]:
