@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from torch_mlir.dialects import func
 
 from girih.dialects import mfm, npu
 from girih.dialects.mfm.assembly import BroadcastOp, ConcatenateOp
-from girih.dialects.mfm.base import numpy_dtype, shape
+from girih.dialects.mfm.base import element, numpy_dtype, shape
 from girih.passes.base import Compilation
 from girih.passes.partition import NPU
 from girih.passes.quantization.plan import state_of
@@ -19,6 +20,7 @@ from girih.passes.tiling import lookup, movement, rows
 from girih.passes.tiling.attention import AttentionTiler
 from girih.passes.tiling.emitter import Buffer, Emitter
 from girih.passes.tiling.layer import LayerTiler, root
+from girih.passes.tiling.normed_product import NormedLinear, NormedProductTiler
 from girih.passes.tiling.product import ProductTiler
 from girih.runtime.errors import CompilationError
 
@@ -78,6 +80,10 @@ class _Segment:
             if isinstance(op, mfm.ParameterOp | mfm.ReshapeOp):
                 continue
             with self.code, op.location:
+                region = self._normed_products(op) if self.fuse else None
+                if region is not None:
+                    fused.update(self._emit_region(region))
+                    continue
                 self._begin_layer(op)
                 fused.update(self._emit_layer(op))
         for value, place in self.copies:
@@ -140,6 +146,33 @@ class _Segment:
         location = op.location
         name = location.name_str if isinstance(location, ir.NameLoc) else op.operation.name
         self.tiler.location = f"{name} ({op.operation.name})"
+
+    def _normed_products(self, op: ir.OpView) -> NormedProductTiler | None:
+        """A norm with the linears that read it, where that is better than each by itself."""
+        if not isinstance(op, mfm.IntegerLayerNormOp | mfm.IntegerRmsNormOp):
+            return None
+        linears, others = list[NormedLinear](), 0
+        for reader in _readers(op.result):
+            if not isinstance(reader, mfm.IntegerLinearOp):
+                others += 1
+                continue
+            gelu, join = _epilogue(reader)
+            if join is None or _defined_before(_other_side(join, gelu or reader), op):
+                linears.append(NormedLinear(reader, gelu, join))
+            else:
+                others += 1
+        if not linears or element(op.result) != "i8":
+            return None
+        region = NormedProductTiler(self.tiler, op, linears, others > 0)
+        return region if region.passes else None
+
+    def _emit_region(self, region: NormedProductTiler) -> list[ir.Operation]:
+        for number in range(len(region.passes)):
+            self._begin_layer(region.norm)
+            region.emit_pass(number)
+            self.layers.append(_describe_pass(region, number))
+        linears = [(each.op, each.gelu, each.join) for each in region.linears]
+        return [op.operation for group in linears for op in group if op is not None]
 
     def _emit_layer(self, op: ir.OpView) -> list[ir.Operation]:
         tiler = self.tiler
@@ -205,11 +238,25 @@ def _epilogue(
         user = _single_user(result)
     joins = isinstance(user, mfm.IntegerAddOp | mfm.IntegerMultiplyOp)
     if joins and shape(user.lhs) == shape(user.rhs):
-        other = root(user.rhs if user.lhs == result else user.lhs)
         # The other side must exist before the product begins.
+        other = _other_side(user, gelu or op)
         if root(user.lhs) != root(user.rhs) and _defined_before(other, op):
             add = user
     return gelu, add
+
+
+def _other_side(join: mfm.IntegerAddOp | mfm.IntegerMultiplyOp, op: ir.OpView) -> ir.Value:
+    return root(join.rhs if join.lhs == op.results[0] else join.lhs)
+
+
+def _readers(value: ir.Value) -> Iterator[ir.OpView]:
+    """Operations that read a tensor, reshaped or not."""
+    for use in value.uses:
+        reader = use.owner.operation.opview
+        if isinstance(reader, mfm.ReshapeOp):
+            yield from _readers(reader.result)
+        else:
+            yield reader
 
 
 def _defined_before(value: ir.Value, op: ir.OpView) -> bool:
@@ -260,6 +307,25 @@ def _describe(group: list[ir.OpView]) -> ir.DictAttr:
     name = location.name_str if isinstance(location, ir.NameLoc) else group[0].operation.name
     operation = " + ".join(m.operation.name.removeprefix("mfm.") for m in group)
     return _describe_layer(name, operation, sum(_macs(member) for member in group), moved)
+
+
+def _describe_pass(region: NormedProductTiler, number: int) -> ir.DictAttr:
+    """The row of one pass: what is read again in later passes is not compulsory."""
+    rows, depth = region.rows, region.depth
+    columns = sum(part.count for part in region.passes[number])
+    moved = columns * (depth + 12)
+    if number == 0:
+        moved += _bytes(region.norm.x) + _bytes(region.norm.parameters)
+        moved += _bytes(region.norm.result) if region.is_kept else 0
+    kinds = [region.norm.operation.name.removeprefix("mfm.")]
+    for part in region.passes[number]:
+        product, linear = region.what.products[part.product], region.linears[part.product]
+        moved += rows * part.count * (product.output_bytes + product.residual_bytes)
+        group = [op for op in (linear.op, linear.gelu, linear.join) if op is not None]
+        kinds += [op.operation.name.removeprefix("mfm.") for op in group]
+    location = region.linears[region.passes[number][0].product].op.location
+    name = location.name_str if isinstance(location, ir.NameLoc) else "integer_linear"
+    return _describe_layer(name, " + ".join(kinds), rows * columns * depth, moved)
 
 
 def _describe_layer(name: str, operation: str, macs: int, moved: int) -> ir.DictAttr:

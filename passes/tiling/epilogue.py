@@ -52,18 +52,29 @@ class Epilogue:
             self.other = join_op.rhs if tiler.same(join_op.lhs, inner) else join_op.lhs
         self.other_bytes = _BYTES[element(self.other)] if self.other is not None else 0
 
-    def allocate(self, tiles: ProductTiles, outputs: int, rows: int, columns: int) -> None:
-        """Make the buffers, and load what all tiles read; `outputs` slots for results."""
-        emitter, several = self.emitter, 1 + (tiles.columns < columns)
-        self.rows, self.columns = rows, columns
+    def allocate(
+        self,
+        tiles: ProductTiles,
+        outputs: int,
+        rows: int,
+        columns: int,
+        held: tuple[int, int] | None = None,
+    ) -> None:
+        """Make the buffers, and load what all tiles read; `outputs` slots for results.
+
+        Parameters are loaded for a tile's columns, or for all that are `held`: (first, count).
+        """
+        emitter, several = self.emitter, 1 + (tiles.columns < columns and held is None)
+        self.rows, self.columns, self.held = rows, columns, held
+        wide = tiles.columns if held is None else held[1]
         scalar = isinstance(self.op, mfm.IntegerMatmulOp)
         buffers = _Buffers(
-            parameters=None if scalar else emitter.scratchpad("i32", 3, tiles.columns, several),
+            parameters=None if scalar else emitter.scratchpad("i32", 3, wide, several),
             outputs=emitter.scratchpad(element(self.result), tiles.rows, tiles.columns, outputs),
         )
         if self.gelu is not None:
             buffers.rescaled = emitter.scratchpad("i16", tiles.rows, tiles.columns)
-            buffers.activation_parameters = emitter.scratchpad("i32", 2, tiles.columns, several)
+            buffers.activation_parameters = emitter.scratchpad("i32", 2, wide, several)
             buffers.table = emitter.scratchpad("i32", 1, 1024)
             table = self.tiler.dram(self.gelu.table)
             emitter.load(table.at(pitch=4096), buffers.table.at(), 1, 4096)
@@ -123,7 +134,7 @@ class Epilogue:
                 [
                     current,
                     target,
-                    buffers.activation_parameters.at(slot=column_slot),
+                    self._of(buffers.activation_parameters, column, column_slot),
                     buffers.table.at(),
                 ],
                 row.size,
@@ -147,12 +158,19 @@ class Epilogue:
         place = self.tiler.dram(self.result).at(where * size, self.columns * size)
         emitter.store(output, place, row.size, column.size * size)
 
+    def _of(self, parameters: Buffer, column: Tile, slot: Affine) -> View:
+        """A tile's part of the parameters that are on chip."""
+        if self.held is None:
+            return parameters.at(slot=slot)
+        return parameters.at((column.start + -self.held[0]) * 4, 4 * self.held[1])
+
     def _rescale(
         self, sums: View, target: View, row: Tile, column: Tile, column_slot: Affine
     ) -> None:
         views, flags, immediates = [sums, target, None], SCALAR, ()
         if self.buffers.parameters is not None:
-            views, flags = [sums, target, self.buffers.parameters.at(slot=column_slot)], 0
+            parameters = self._of(self.buffers.parameters, column, column_slot)
+            views, flags = [sums, target, parameters], 0
         elif isinstance(self.op, mfm.IntegerMatmulOp):
             immediates = (0, self.op.multiplier.value, self.op.shift.value)
         self.emitter.emit(
