@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,8 @@ class LayerReport:
     busy: cycles that each engine spent on the layer. macs: those of the model (a program may do
     some twice: that shows in time and energy). utilization: macs per cell of the array and cycle,
     at most 1. roofline_cycles: max(macs / array size, compulsory bytes / bandwidth), each input,
-    weight and output moved once. bound: the busiest of the matrix engine, the DRAM bus and the
+    weight and output moved once. traffic_bound_bytes: what no schedule of the layer moves less than
+    (`traffic_bound`). bound: the busiest of the matrix engine, the DRAM bus and the
     vector engine, or ``latency`` where none of them is busy for half of the layer's cycles.
     """
 
@@ -45,6 +47,7 @@ class LayerReport:
     busy: Mapping[str, int]
     macs: int
     compulsory_bytes: int
+    traffic_bound_bytes: int
     dram_read_bytes: int
     dram_write_bytes: int
     scratchpad_bytes: int
@@ -118,6 +121,11 @@ class Report:
     def roofline_cycles(self) -> float:
         """The least cycles that this array and this DRAM allow, summed over the layers."""
         return sum(layer.roofline_cycles for layer in self.layers)
+
+    @property
+    def traffic_bound_bytes(self) -> int:
+        """The fewest DRAM bytes that these on-chip memories allow, summed over the layers."""
+        return sum(layer.traffic_bound_bytes for layer in self.layers)
 
     @property
     def energy(self) -> dict[str, float]:
@@ -209,6 +217,7 @@ class Report:
             "utilization": self.utilization,
             "dram_read_bytes": self.dram_read_bytes,
             "dram_write_bytes": self.dram_write_bytes,
+            "traffic_bound_bytes": self.traffic_bound_bytes,
             "energy_joules": self.energy_joules,
             "energy": self.energy,
             "layers": [asdict(layer) for layer in self.layers],
@@ -265,6 +274,7 @@ def _layer(target: Target, layer: Layer, tag: TagStatistics, cycles: int) -> Lay
         busy=busy,
         macs=macs,
         compulsory_bytes=layer.compulsory_bytes,
+        traffic_bound_bytes=traffic_bound(target, layer),
         dram_read_bytes=counts.dram_read_bytes,
         dram_write_bytes=counts.dram_write_bytes,
         scratchpad_bytes=counts.scratchpad_read_bytes + counts.scratchpad_write_bytes,
@@ -278,11 +288,27 @@ def _layer(target: Target, layer: Layer, tag: TagStatistics, cycles: int) -> Lay
     )
 
 
+def traffic_bound(target: Target, layer: Layer) -> int:
+    """DRAM bytes that no schedule of a layer can go below.
+
+    Compulsory traffic; of products also ``2 M N K / sqrt(S) - 2 S``, S the bytes on chip (Smith,
+    Lowery, Langou and van de Geijn 2019, A Tight I/O Lower Bound for Matrix Multiplication).
+    Convolutions use each input several times, and integer attention N^2 d^2 / S bytes (Dao et al.
+    2022), which is below compulsory where a head's d^2 fits on chip: of both, only what is
+    compulsory.
+    """
+    kinds = set(layer.operation.removeprefix("mfm.").split(" + "))
+    if not kinds & {"integer_linear", "integer_matmul"}:
+        return layer.compulsory_bytes
+    memory = target.scratchpad_bytes + target.accumulator_bytes
+    return max(layer.compulsory_bytes, math.ceil(2 * layer.macs / memory**0.5 - 2 * memory))
+
+
 def _idle_layer(layer: Layer, cycle: int) -> LayerReport:
     """A layer without instructions of its own, for example one that was fused into another."""
     zero: dict[str, int] = dict.fromkeys(ENGINES, 0)
     return LayerReport(
-        layer.name, layer.operation, 0, cycle, cycle, zero, 0, 0, 0, 0, 0, 0, 0,
+        layer.name, layer.operation, 0, cycle, cycle, zero, 0, 0, 0, 0, 0, 0, 0, 0,
         dict.fromkeys(ENERGY_CAUSES, 0.0), 0.0, 0.0, 0.0, "latency",
     )  # fmt: skip
 

@@ -110,6 +110,9 @@ def _cards(report: Report) -> str:
         (bytes_text(moved), f"DRAM, {bytes_text(report.dram_write_bytes)} of it written"),
         (f"{ratio:.2f} x", "the roofline, summed over the layers"),
     ]
+    if report.traffic_bound_bytes:
+        traffic = moved / report.traffic_bound_bytes
+        cards.append((f"{traffic:.2f} x", "the least DRAM traffic, summed over the layers"))
     if report.calls > 1:
         cards.append((f"{report.calls}", "calls added up"))
     inner = "".join(
@@ -131,7 +134,7 @@ def _legend() -> str:
 def _layers(report: Report) -> str:
     heads = (
         "layer", "operation", "cycles", "array used", "x roofline", "matrix busy", "vector busy",
-        "DMA busy", "MMACs", "read", "written", "energy", "bound",
+        "DMA busy", "MMACs", "read", "written", "x bound", "energy", "bound by",
     )  # fmt: skip
     return _table(heads, [_row(layer) for layer in report.layers])
 
@@ -139,6 +142,8 @@ def _layers(report: Report) -> str:
 def _row(layer: LayerReport) -> str:
     ratio = layer.cycles / layer.roofline_cycles if layer.roofline_cycles else 0.0
     transfers = layer.busy["dma_in"] + layer.busy["dma_out"]
+    moved, least = layer.dram_read_bytes + layer.dram_write_bytes, layer.traffic_bound_bytes
+    traffic = moved / least if least else 0.0
     colour = BOUND_COLOURS[layer.bound]
     return (
         f'<tr><td class="text">{escape(layer.name)}</td>'
@@ -152,6 +157,7 @@ def _row(layer: LayerReport) -> str:
         + _number(layer.macs, f"{layer.macs / 1e6:,.1f}")
         + _number(layer.dram_read_bytes, bytes_text(layer.dram_read_bytes))
         + _number(layer.dram_write_bytes, bytes_text(layer.dram_write_bytes))
+        + _number(traffic, f"{traffic:.2f}" if traffic else "")
         + _number(layer.energy_joules, energy_text(layer.energy_joules))
         + f'<td class="text" style="color:{colour}">{layer.bound}</td></tr>'
     )

@@ -72,6 +72,7 @@ def _add(a: LayerReport, b: LayerReport, macs_per_cycle: int) -> LayerReport:
         busy=busy,
         macs=macs,
         compulsory_bytes=a.compulsory_bytes + b.compulsory_bytes,
+        traffic_bound_bytes=a.traffic_bound_bytes + b.traffic_bound_bytes,
         dram_read_bytes=a.dram_read_bytes + b.dram_read_bytes,
         dram_write_bytes=a.dram_write_bytes + b.dram_write_bytes,
         scratchpad_bytes=a.scratchpad_bytes + b.scratchpad_bytes,

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from girih.runtime.executable import HostOperation, Layer
 from girih.runtime.program import Engine, Opcode
-from girih.runtime.report import Report, bound_of
+from girih.runtime.report import Report, bound_of, traffic_bound
 from girih.runtime.report_html import html
 from girih.runtime.report_timeline import timeline_json
 from girih.runtime.simulator import Counts, TagStatistics, Timeline
@@ -112,6 +112,18 @@ def test_roofline_is_the_larger_of_array_and_bandwidth() -> None:
     assert report().roofline_cycles == pytest.approx(1800)
 
 
+def test_traffic_is_bound_by_what_is_compulsory_and_by_the_memory_on_chip() -> None:
+    memory = EDGE.scratchpad_bytes + EDGE.accumulator_bytes
+    macs = 10 * memory * int(memory**0.5)
+    assert traffic_bound(EDGE, Layer("", "integer_linear + integer_gelu", macs, 99)) == (
+        pytest.approx(18 * memory, rel=0.01)
+    )
+    assert traffic_bound(EDGE, Layer("", "integer_linear", macs, 99 * memory)) == 99 * memory
+    assert traffic_bound(EDGE, Layer("", "integer_conv1d", macs, 99)) == 99
+    assert traffic_bound(EDGE, Layer("", "integer_attention", macs, 99)) == 99
+    assert report().traffic_bound_bytes == 2560 + 25600
+
+
 def test_utilization_counts_the_work_of_the_model_only() -> None:
     twice = statistics(0, 0, 1000, matrix=1000, macs=2 * 1024 * 800)
     made = report([twice, TAGS[1]])
@@ -176,7 +188,7 @@ def test_json_holds_every_number() -> None:
     values = json.loads(made.to_json())
     for name in (
         "cycles", "seconds", "dram_read_bytes", "dram_write_bytes", "energy_joules", "macs",
-        "utilization", "roofline_cycles",
+        "utilization", "roofline_cycles", "traffic_bound_bytes",
     ):  # fmt: skip
         assert values[name] == getattr(made, name)
     first = values["layers"][0]
