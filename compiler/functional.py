@@ -16,6 +16,7 @@ from torch.export.graph_signature import (
     TensorArgument,
 )
 
+from girih.compiler.complex_pairs import compute_in_pairs
 from girih.compiler.patches.decisions import Guard
 from girih.compiler.refusals import node_line, refuse_dynamic, refuse_operations
 from girih.compiler.sorting import SORTING
@@ -153,6 +154,8 @@ def make_functional(program: ExportedProgram, guards: Sequence[Guard] = ()) -> E
     program = program.run_decompositions(decompositions())
     _order_results(program, guards)
     _take_lists_apart(program.graph)
+    _erase_dead(program.graph)
+    compute_in_pairs(program.graph)
     _erase_dead(program.graph)
     refuse_dynamic(program.graph)
     refuse_operations(program)

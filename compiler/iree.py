@@ -18,9 +18,10 @@ from torch_mlir.dialects import func
 from girih.runtime.errors import CompilationError
 from girih.runtime.iree import CPU_FEATURES_KEY, CPU_NAME_KEY, SIGNATURE_KEY
 
+PACKING = "--iree-opt-data-tiling"
+"""Matrices are packed into the order in which the multiplying kernel reads them."""
 DEFAULT_FLAGS: tuple[str, ...] = (
-    # Matrices are packed into the order in which the multiplying kernel reads them.
-    "--iree-opt-data-tiling",
+    PACKING,
     "--iree-llvmcpu-enable-ukernels=all",
     # The integer layer norm takes its square root in float64: it must stay that wide.
     "--iree-input-demote-f64-to-f32=false",
@@ -85,7 +86,15 @@ def compile_to_vmfb(
                 )
     buffer = BytesIO()
     module.operation.write_bytecode(buffer)
-    return _iree_compile(buffer.getvalue(), tuple(flags), name)
+    chosen = (*DEFAULT_FLAGS, *flags)
+    try:
+        return _iree_compile(buffer.getvalue(), chosen, name)
+    except CompilationError:
+        # IREE 3.13 fails on some truth values that meet packed matrices in one loop, and does not
+        # survive reading some modules as bytes. As text, and without packing, it is slower.
+        text = module.operation.get_asm(enable_debug_info=True).encode()
+        unpacked = tuple(flag for flag in chosen if flag != PACKING)
+        return _iree_compile(text, unpacked, name)
 
 
 def _types(types: Sequence[ir.Type]) -> list[tuple[str, list[int]]]:
@@ -105,7 +114,6 @@ def _iree_compile(source: bytes, flags: tuple[str, ...], name: str) -> bytes:
             "--iree-hal-target-backends=llvm-cpu",
             "--iree-llvmcpu-target-cpu=host",
             f"--iree-llvmcpu-embedded-linker-path={find_tool('iree-lld')}",
-            *DEFAULT_FLAGS,
             *flags,
         ]
         done = subprocess.run(command, capture_output=True, check=False)

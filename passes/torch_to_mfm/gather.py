@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from torch_mlir import ir
 
@@ -16,6 +19,7 @@ from girih.dialects.mfm import (
     TakeOp,
 )
 from girih.dialects.mfm.base import element, shape
+from girih.passes.torch_to_mfm.reduction import reduced
 from girih.passes.torch_to_mfm.rewriter import (
     Converter,
     NotConvertibleError,
@@ -152,7 +156,102 @@ def masked_scatter(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
     return MaskedScatterOp(x=x, mask=mask, source=source, result=x.type).result
 
 
+_LARGEST_CHOICE = 1 << 22
+"""Comparisons of positions that a scatter may be made of."""
+
+
+def scatter(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
+    """aten.scatter(x, axis, indices, source or number): the last source that points to a place."""
+    x = rewriter.tensor(op.operands[0])
+    points, axis = _points(rewriter, op, x)
+    if "vtensor" not in str(op.operands[3].type):
+        number = rewriter.scalar(rewriter.constant(op.operands[3]), x.type.element_type)
+        is_hit = reduced(rewriter, points, "any", [axis])
+        return SelectOp(condition=is_hit, lhs=number, rhs=x, result=x.type).result
+    source = _source(rewriter, op, x)
+    counted = rewriter.parameter(*_numbered("steps", shape(points), axis, 1), _integer(64))
+    zero = rewriter.scalar(0, _integer(64))
+    kind = ir.RankedTensorType.get(shape(points), _integer(64))
+    steps = SelectOp(condition=points, lhs=counted, rhs=zero, result=kind).result
+    last = reduced(rewriter, steps, "maximum", [axis])
+    one = rewriter.scalar(1, _integer(64))
+    is_hit = _compared("ge", last, one)
+    before = BinaryOp(
+        lhs=BinaryOp(
+            lhs=last, rhs=one, function=ir.StringAttr.get("maximum"), result=last.type
+        ).result,
+        rhs=one,
+        function=ir.StringAttr.get("subtract"),
+        result=last.type,
+    ).result
+    taken = GatherOp(x=source, indices=before, axis=integer_attribute(axis), result=x.type).result
+    return SelectOp(condition=is_hit, lhs=taken, rhs=x, result=x.type).result
+
+
+def scatter_add(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
+    """aten.scatter_add(x, axis, indices, source)."""
+    x = rewriter.tensor(op.operands[0])
+    points, axis = _points(rewriter, op, x)
+    source = _source(rewriter, op, x)
+    column = [*shape(source)[: axis + 1], 1, *shape(source)[axis + 1 :]]
+    kind = x.type.element_type
+    chosen = SelectOp(
+        condition=points,
+        lhs=rewriter.reshape(source, column),
+        rhs=rewriter.scalar(0, kind),
+        result=ir.RankedTensorType.get(shape(points), kind),
+    ).result
+    return AddOp(lhs=x, rhs=reduced(rewriter, chosen, "sum", [axis]), result=x.type).result
+
+
+def _points(rewriter: Rewriter, op: ir.OpView, x: ir.Value) -> tuple[ir.Value, int]:
+    """Whether each index along the axis points to each place along the next; the axis."""
+    indices = rewriter.tensor(op.operands[2])
+    sizes, found = list(shape(x)), list(shape(indices))
+    axis = axis_of(rewriter.constant(op.operands[1]), len(sizes))
+    if sizes[:axis] + sizes[axis + 1 :] != found[:axis] + found[axis + 1 :]:
+        raise NotConvertibleError("a scatter of fewer rows than there are has no mfm form")
+    wide = [*found[: axis + 1], sizes[axis], *found[axis + 1 :]]
+    if element_count(wide) > _LARGEST_CHOICE:
+        raise NotConvertibleError(f"a scatter of {element_count(wide)} choices has no mfm form")
+    column = [*found[: axis + 1], 1, *found[axis + 1 :]]
+    known = rewriter.reshape(_indices(rewriter, indices, sizes[axis]), column)
+    places = rewriter.parameter(*_numbered("places", wide, axis + 1, 0), _integer(64))
+    return _compared("eq", known, places), axis
+
+
+def _source(rewriter: Rewriter, op: ir.OpView, x: ir.Value) -> ir.Value:
+    source = rewriter.tensor(op.operands[3])
+    if shape(source) != shape(rewriter.tensor(op.operands[2])):
+        raise NotConvertibleError("a scatter of part of its source has no mfm form")
+    return rewriter.converted(source, x.type.element_type)
+
+
+def _numbered(what: str, sizes: Sequence[int], axis: int, first: int) -> tuple[str, Any]:
+    """(name, array): numbers along an axis from `first` on, to be broadcast over the others."""
+    extents = [sizes[axis], *[1] * (len(sizes) - axis - 1)]
+    name = f"{what}.{'x'.join(str(size) for size in extents)}"
+    return name, np.arange(first, first + sizes[axis]).reshape(extents)
+
+
+def _integer(bits: int) -> ir.IntegerType:
+    return ir.IntegerType.get_signless(bits)
+
+
+def _compared(predicate: str, lhs: ir.Value, rhs: ir.Value) -> ir.Value:
+    sizes = np.broadcast_shapes(shape(lhs), shape(rhs))
+    return CompareOp(
+        lhs=lhs,
+        rhs=rhs,
+        predicate=ir.StringAttr.get(predicate),
+        result=ir.RankedTensorType.get(list(sizes), _integer(1)),
+    ).result
+
+
 CONVERTERS: dict[str, Converter] = {
+    "torch.aten.scatter.src": scatter,
+    "torch.aten.scatter.value": scatter,
+    "torch.aten.scatter_add": scatter_add,
     "torch.aten.index_select": index_select,
     "torch.aten.index.Tensor": index,
     "torch.aten.index_put": index_put,

@@ -139,7 +139,19 @@ def arange(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
     return rewriter.parameter(name, values, result.element_type)
 
 
+FROM_COMPLEX, TO_COMPLEX = "torch.aten.view_as_real", "torch.aten.view_as_complex"
+
+
+def pair(rewriter: Rewriter, op: ir.OpView) -> ir.Value:
+    """aten.view_as_real(view_as_complex(x)): how complex weights are read."""
+    owner = op.operands[0].owner
+    if isinstance(owner, ir.Block) or owner.name != TO_COMPLEX:
+        raise NotConvertibleError("complex numbers have no mfm form")
+    return rewriter.tensor(owner.operands[0])
+
+
 CONVERTERS: dict[str, Converter] = {
+    FROM_COMPLEX: pair,
     "torch.aten.clone": identity,
     "torch.aten.contiguous": identity,
     "torch.aten.detach": identity,
