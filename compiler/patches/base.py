@@ -159,16 +159,34 @@ def replaced(replacement: Replacement) -> Generator[None]:
 
 @contextmanager
 def preserved(module: nn.Module) -> Generator[None]:
-    """Undo what a run sets in modules: some keep tensors, which an export leaves without values."""
-    before = [(each, dict(vars(each)), dict(each._buffers)) for each in module.modules()]  # pyright: ignore[reportPrivateUsage]
+    """Undo what a run sets in modules: some keep tensors, which an export leaves without values.
+
+    Hooks that it registers go too: what notes that they are there is gone as well.
+    """
+    before = [
+        (each, dict(vars(each)), {name: dict(vars(each)[name]) for name in _TABLES})
+        for each in module.modules()
+    ]
     try:
         yield
     finally:
-        for each, attributes, buffers in before:
+        for each, attributes, tables in before:
             vars(each).clear()
             vars(each).update(attributes)
-            each._buffers.clear()  # pyright: ignore[reportPrivateUsage]
-            each._buffers.update(buffers)  # pyright: ignore[reportPrivateUsage]
+            for name, table in tables.items():
+                vars(each)[name].clear()
+                vars(each)[name].update(table)
+
+
+_TABLES = (
+    "_buffers",
+    "_forward_hooks",
+    "_forward_hooks_always_called",
+    "_forward_hooks_with_kwargs",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+)
+"""Tables of a module that change in place."""
 
 
 def listener(method: Callable[..., Any], calls: list[Call]) -> Callable[..., Any]:

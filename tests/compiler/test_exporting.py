@@ -135,3 +135,26 @@ def test_inputs_by_name_and_options_that_are_not_tensors() -> None:
 def test_a_module_that_does_not_run_is_refused_in_one_sentence() -> None:
     with pytest.raises(ImportingError, match="^Linear does not run on its example inputs: mat1"):
         export(nn.Linear(4, 3), (torch.zeros(2, 5),))
+
+
+class Listening(nn.Module):
+    """Registers a hook when it first runs, and a note that it did, as transformers' models do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not getattr(self, "listens", False):
+            self.linear.register_forward_hook(lambda module, args, output: output + 1)
+            self.listens = True
+        return self.linear(x)
+
+
+def test_hooks_that_a_run_registers_go_with_the_note_that_they_are_there() -> None:
+    module, x = Listening().eval(), torch.ones(2, 4)
+    exported = export(module, (x,))
+    assert exported.notes == ()
+    assert not module.linear._forward_hooks
+    assert torch.equal(module(x), module.linear(x)), "one hook, not two"
+    torch.testing.assert_close(module(x), x @ module.linear.weight.T + module.linear.bias + 1)
