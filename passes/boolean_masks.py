@@ -21,6 +21,7 @@ from girih.dialects.mfm import (
     ReshapeOp,
     SelectOp,
     SliceOp,
+    SoftmaxOp,
     TransposeOp,
     UnaryOp,
 )
@@ -42,8 +43,13 @@ class BooleanMasks:
     attention(query, key, value, select(visible, 0, -inf))
     -->
     attention(query, key, value, visible)
+
+    softmax(scores + bias + select(visible, 0, -inf))
+    -->
+    softmax(select(visible, scores + bias, -10000))
     ```
-    Integer attention takes no other masks. A query that sees no key then gives 0, where the sum
+    Integer attention takes no other masks; and a sum with a number that hides would have a scale at
+    which scores have no digits left. A query that sees no key then gives 0, where the sum
     of a score and a large finite number would have given an average of all values.
     """
 
@@ -56,6 +62,8 @@ class BooleanMasks:
                 for op in list(function.entry_block.operations):
                     if isinstance(op, AttentionOp):
                         _rewrite(op, compilation)
+                    elif isinstance(op, SoftmaxOp):
+                        _rewrite_softmax(op, compilation)
                 erase_unused(function.entry_block)
 
 
@@ -66,6 +74,105 @@ def _rewrite(op: AttentionOp, compilation: Compilation) -> None:
         visible = _visible(op.mask, compilation)
     if visible is not None:
         op.operation.operands[3] = visible
+
+
+def _rewrite_softmax(op: SoftmaxOp, compilation: Compilation) -> None:
+    added = defined_by(op.x, AddOp)
+    if added is None:
+        return
+    for scores, mask in ((added.lhs, added.rhs), (added.rhs, added.lhs)):
+        if shape(scores) != shape(op.x) or len(shape(mask)) > len(shape(op.x)):
+            continue
+        with ir.InsertionPoint(op), op.location:
+            parts = mask_parts(mask, compilation)
+            if parts.visible is not None:
+                op.operation.operands[0] = masked_scores(scores, parts, compilation)
+                return
+
+
+@dataclass(frozen=True)
+class MaskParts:
+    """What a mask adds to scores where a key is visible, and which keys are; None: nothing, all."""
+
+    bias: ir.Value | None
+    visible: ir.Value | None
+
+
+def masked_scores(scores: ir.Value, parts: MaskParts, compilation: Compilation) -> ir.Value:
+    """Scores with a mask's parts applied: hidden ones are `HIDDEN`."""
+    if parts.bias is not None:
+        scores = AddOp(lhs=scores, rhs=parts.bias, result=scores.type).result
+    if parts.visible is None:
+        return scores
+    kind = scores.type.element_type
+    name = f"scalar.{kind}.{HIDDEN!r}"
+    compilation.parameters.setdefault(name, np.asarray(HIDDEN, np.float32))
+    hidden = ParameterOp(
+        parameter=ir.StringAttr.get(name), result=ir.RankedTensorType.get([], kind)
+    ).result
+    return SelectOp(condition=parts.visible, lhs=scores, rhs=hidden, result=scores.type).result
+
+
+def mask_parts(mask: ir.Value, compilation: Compilation) -> MaskParts:
+    """A mask taken apart, as far as it is known how it is made."""
+    visible = _visible(mask, compilation)
+    if visible is not None:
+        return MaskParts(None, visible)
+    weight, added = defined_by(mask, ParameterOp), defined_by(mask, AddOp)
+    chosen = defined_by(mask, SelectOp)
+    if weight is not None:
+        return _constant_parts(mask, weight, compilation)
+    if added is not None:
+        return _added_parts(mask, added, compilation)
+    if chosen is not None:
+        return _chosen_parts(mask, chosen, compilation)
+    owner = mask.owner
+    if isinstance(owner, ir.Block) or not isinstance(owner.opview, _MOVEMENTS):
+        return MaskParts(mask, None)
+    source = mask_parts(owner.opview.x, compilation)
+    if source.visible is None:
+        return MaskParts(mask, None)
+    bias = None if source.bias is None else _moved(owner.opview, source.bias, mask.type)
+    return MaskParts(bias, _moved(owner.opview, source.visible, _boolean(shape(mask))))
+
+
+def _constant_parts(mask: ir.Value, weight: ParameterOp, compilation: Compilation) -> MaskParts:
+    name = weight.parameter.value
+    array = widened(compilation.parameters[name])
+    visible = np.asarray(array > HIDDEN)
+    if visible.all():
+        return MaskParts(mask, None)
+    compilation.parameters[f"{name}.visible"] = visible
+    compilation.parameters[f"{name}.bias"] = np.where(visible, array, 0).astype(np.float32)
+    bias, flags = (
+        ParameterOp(parameter=ir.StringAttr.get(f"{name}.{part}"), result=kind).result
+        for part, kind in (("bias", mask.type), ("visible", _boolean(array.shape)))
+    )
+    return MaskParts(bias, flags)
+
+
+def _added_parts(mask: ir.Value, op: AddOp, compilation: Compilation) -> MaskParts:
+    lhs, rhs = mask_parts(op.lhs, compilation), mask_parts(op.rhs, compilation)
+    if lhs.visible is None and rhs.visible is None:
+        return MaskParts(mask, None)
+    bias, visible = lhs.bias or rhs.bias, lhs.visible or rhs.visible
+    if lhs.bias is not None and rhs.bias is not None:
+        bias = AddOp(lhs=lhs.bias, rhs=rhs.bias, result=mask.type).result
+    if lhs.visible is not None and rhs.visible is not None:
+        visible = _and(lhs.visible, rhs.visible, shape(mask))
+    return MaskParts(bias, visible)
+
+
+def _chosen_parts(mask: ir.Value, op: SelectOp, compilation: Compilation) -> MaskParts:
+    """select(condition, bias, hidden) or select(condition, hidden, bias)."""
+    lhs, rhs = (number(value, compilation) for value in (op.lhs, op.rhs))
+    if rhs is not None and rhs <= HIDDEN and shape(op.lhs) == shape(mask):
+        return MaskParts(op.lhs, op.condition)
+    if lhs is not None and lhs <= HIDDEN and shape(op.rhs) == shape(mask):
+        name = ir.StringAttr.get("logical_not")
+        shown = UnaryOp(x=op.condition, function=name, result=op.condition.type).result
+        return MaskParts(op.rhs, shown)
+    return MaskParts(mask, None)
 
 
 def _visible(mask: ir.Value, compilation: Compilation) -> ir.Value | None:
@@ -85,15 +192,19 @@ def _visible(mask: ir.Value, compilation: Compilation) -> ir.Value | None:
     if isinstance(owner, ir.Block):
         return None
     op = owner.opview
-    if not isinstance(op, BroadcastOp | ReshapeOp | SliceOp | TransposeOp):
+    if not isinstance(op, _MOVEMENTS):
         return None
     source = _visible(op.x, compilation)
-    if source is None:
-        return None
+    return None if source is None else _moved(op, source, _boolean(shape(mask)))
+
+
+_MOVEMENTS = (BroadcastOp, ReshapeOp, SliceOp, TransposeOp)
+
+
+def _moved(op: ir.OpView, source: ir.Value, kind: ir.Type) -> ir.Value:
+    """The same movement of another value."""
     attributes = {name: op.operation.attributes[name] for name in op.operation.attributes}
-    return ir.Operation.create(
-        op.operation.name, [_boolean(shape(mask))], [source], attributes
-    ).result
+    return ir.Operation.create(op.operation.name, [kind], [source], attributes).result
 
 
 def _constant(weight: ParameterOp, compilation: Compilation) -> ir.Value | None:

@@ -5,28 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
 from girih.dialects.mfm import (
-    AddOp,
     AttentionOp,
     BroadcastOp,
     MatmulOp,
     MultiplyScalarOp,
-    ParameterOp,
     ReshapeOp,
     SoftmaxOp,
     TransposeOp,
 )
 from girih.dialects.mfm.base import element, shape
 from girih.passes.base import Compilation
+from girih.passes.boolean_masks import mask_parts, masked_scores
 from girih.passes.convert_torch_to_mfm import erase_unused
 
 HEADS_FIRST = (0, 2, 1, 3)
-LOWEST = -1e4
-"""Added to a score to hide it: large enough, and no more than a softmax needs."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ class SplitBiasedAttention:
     matmul(softmax(matmul(query, key, transposed) * scale + bias), value)
     ```
     Integer attention adds nothing to its scores. Both products then have an integer form of their
-    own; the softmax between them stays on the host. A constant bias is cut off at -10000.
+    own; the softmax between them stays on the host, and so does the choice of what it sees.
     """
 
     name: ClassVar[str] = "split-biased-attention"
@@ -72,8 +68,7 @@ def _split(op: AttentionOp, compilation: Compilation) -> ir.Value:
     ).result
     if op.scale.value != 1:
         scores = MultiplyScalarOp(x=scores, factor=op.scale, result=scores.type).result
-    bias = _limited(op.mask, compilation)
-    scores = AddOp(lhs=scores, rhs=bias, result=scores.type).result
+    scores = masked_scores(scores, mask_parts(op.mask, compilation), compilation)
     weights = SoftmaxOp(x=scores, result=scores.type).result
     mixed = MatmulOp(
         lhs=weights,
@@ -94,18 +89,6 @@ def _heads_first(x: ir.Value, heads: int) -> ir.Value:
     parted = ReshapeOp(x=moved, result=_float([batch, shared, 1, length, depth])).result
     repeated = BroadcastOp(x=parted, result=_float([batch, shared, group, length, depth])).result
     return ReshapeOp(x=repeated, result=_float([batch, heads, length, depth])).result
-
-
-def _limited(bias: ir.Value, compilation: Compilation) -> ir.Value:
-    owner = bias.owner
-    if isinstance(owner, ir.Block) or not isinstance(owner.opview, ParameterOp):
-        return bias
-    name = owner.opview.parameter.value
-    array = compilation.parameters[name]
-    if array.min() >= LOWEST:
-        return bias
-    compilation.parameters[f"{name}.limited"] = np.maximum(array, np.float32(LOWEST))
-    return ParameterOp(parameter=ir.StringAttr.get(f"{name}.limited"), result=bias.type).result
 
 
 def _transposed(x: ir.Value) -> ir.Value:

@@ -21,7 +21,8 @@ from girih.dialects.mfm.base import (
 )
 
 GELU_TABLE_ENTRIES = 1024
-GELU_TABLE_STEPS_PER_UNIT = 128
+RAMP_REACH = 8.0
+"""Beyond it a ramp function is its ramp."""
 GELU_FRACTION_BITS = 8
 
 
@@ -102,10 +103,20 @@ Each is the ramp max(x, 0) plus an even function that vanishes far from 0.
 RAMPS = frozenset(_RAMPS)
 
 
+def ramp_steps(scale: float) -> float:
+    """Table entries per unit of the input: all of them for what int16 reaches, up to 8."""
+    reach = 32768 * scale
+    # The last entry is that of -32768, or, from 8 on, of all that is beyond.
+    return (
+        GELU_TABLE_ENTRIES / RAMP_REACH if reach >= RAMP_REACH else (GELU_TABLE_ENTRIES - 1) / reach
+    )
+
+
 def ramp_table(scale: float, function: str) -> Array:
-    """Table of ``f(x) - max(x, 0)`` over |x| in [0, 8), in 1/256 of the input's unit."""
-    x = -np.arange(GELU_TABLE_ENTRIES) / GELU_TABLE_STEPS_PER_UNIT
+    """Table of ``f(x) - max(x, 0)`` over |x| as int16 reaches, in 1/256 of the input's unit."""
+    x = -np.arange(GELU_TABLE_ENTRIES) / ramp_steps(scale)
     table = np.round(x * _RAMPS[function](x) * (1 << GELU_FRACTION_BITS) / scale)
-    table[-1] = 0
+    if 32768 * scale >= RAMP_REACH:
+        table[-1] = 0
     # Only entries that no int16 at a very small scale reaches can leave the range.
     return np.maximum(table, np.iinfo(np.int32).min).astype(np.int32)

@@ -8,7 +8,7 @@ from typing import Any
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
-from girih.dialects.mfm import BinaryOp, MultiplyScalarOp, ReduceOp, SoftmaxOp, UnaryOp
+from girih.dialects.mfm import BinaryOp, MultiplyScalarOp, ReduceOp, SelectOp, SoftmaxOp, UnaryOp
 from girih.passes.quantization.plan import (
     MOVED,
     STAYS_FLOAT,
@@ -33,6 +33,10 @@ def mark_islands(function: func.FuncOp) -> None:
     Additions stay integers: IREE rounds a product and the sum that reads it once or twice,
     depending on what else it computes in the same loop.
     """
+    for op in function.entry_block.operations:
+        if isinstance(op, SelectOp) and _feeds_softmax_alone(op):
+            # What hides a score is no number that scores could share a scale with.
+            op.operation.attributes[STAYS_FLOAT] = ir.UnitAttr.get()
     cheap = [op for op in function.entry_block.operations if _is_cheap(op)]
     seen: set[ir.OpView] = set()
     for op in cheap:
@@ -43,6 +47,10 @@ def mark_islands(function: func.FuncOp) -> None:
         if not any(_touches_integers(member) for member in island):
             for member in island:
                 member.operation.attributes[STAYS_FLOAT] = ir.UnitAttr.get()
+
+
+def _feeds_softmax_alone(op: SelectOp) -> bool:
+    return all(isinstance(reader, SoftmaxOp) for reader in _readers(op))
 
 
 def _is_cheap(op: Any) -> bool:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from girih.dialects.arithmetic import scale_to_multiplier
 from girih.dialects.mfm.activation import (
     GELU_FRACTION_BITS,
-    GELU_TABLE_STEPS_PER_UNIT,
+    ramp_steps,
 )
 from girih.passes.quantization.plan import Group
 
@@ -88,7 +88,7 @@ def gelu_parameters(source: Group, target: Group, channels: int) -> Array:
 
 def gelu_index(source: Group) -> tuple[int, int]:
     """Multiplier and shift from integer_gelu's input to its table's index."""
-    return multiplier(GELU_TABLE_STEPS_PER_UNIT * source.scale)
+    return multiplier(ramp_steps(source.scale) * source.scale)
 
 
 def add_multipliers(lhs: Group, rhs: Group, target: Group) -> tuple[int, int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ from girih.compiler.importing import Importer
 from girih.dialects import mfm
 from girih.dialects.arithmetic import scale_to_multiplier
 from girih.dialects.mfm.base import element
-from girih.passes.base import Compilation
+from girih.passes.base import Compilation, Pass
+from girih.passes.boolean_masks import BooleanMasks
 from girih.passes.calibrate import Calibrate
 from girih.passes.convert_torch_to_mfm import ConvertTorchToMfm
 from girih.passes.fold_attention_scale import FoldAttentionScale
@@ -73,7 +74,12 @@ def normal(*sizes: int, seed: int = 0) -> torch.Tensor:
 class Quantized:
     """Entries through the graph passes; what they compute, as the caller sees it."""
 
-    def __init__(self, entries: dict[str, tuple[nn.Module, list[torch.Tensor]]], **options: Any):
+    def __init__(
+        self,
+        entries: dict[str, tuple[nn.Module, list[torch.Tensor]]],
+        first: Sequence[Pass] = (),
+        **options: Any,
+    ):
         calibration = {
             name: [[value.numpy() for value in inputs]] for name, (_, inputs) in entries.items()
         }
@@ -86,7 +92,7 @@ class Quantized:
             self.compilation = Compilation(importer.parameters, calibration=calibration)
             self.mark()
             passes = [ConvertTorchToMfm(), FoldConstants(), Simplify(), FoldAttentionScale()]
-            for each in (*passes, Calibrate(), Quantize(**options)):
+            for each in (*passes, *first, Calibrate(), Quantize(**options)):
                 each.run(self.module, self.compilation)
                 assert self.module.operation.verify()
 
@@ -334,6 +340,20 @@ def test_attention_over_what_is_known_now() -> None:
     quantized = quantize(module, x)
     assert "mfm.attention" not in quantized.names()
     assert decibels(module(x), quantized.run(x)[0]) > 25
+
+
+def test_what_hides_a_score_does_not_share_its_scale() -> None:
+    """Attention written out, scores capped as Gemma 2 has them, and a mask that is added."""
+
+    def attend(x: torch.Tensor, bias: torch.Tensor, m: nn.Module) -> torch.Tensor:
+        hidden = torch.full((9, 9), torch.finfo(torch.float32).min).triu(1)
+        scores = torch.tanh(m(x) @ x.transpose(1, 2) / 20) * 20 + (bias + hidden)
+        return torch.softmax(scores, -1) @ x
+
+    module = Call(attend, seeded(lambda: nn.Linear(16, 16)))
+    inputs = [normal(1, 9, 16), 0.3 * normal(9, 9, seed=2)]
+    quantized = quantize(module, *inputs, first=[BooleanMasks()])
+    assert decibels(module(*inputs), quantized.run(*inputs)[0]) > 25
 
 
 def test_a_layer_norm_of_computed_scales_stays_float_and_is_not_smoothed() -> None:

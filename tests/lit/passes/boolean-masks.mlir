@@ -45,3 +45,18 @@ func.func @bias(%q: tensor<1x3x2x8xf32>) -> tensor<1x3x2x8xf32> {
   %y = "mfm.attention"(%q, %q, %q, %m) {scale = 0.5 : f64, causal = 0 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 1>} : (tensor<1x3x2x8xf32>, tensor<1x3x2x8xf32>, tensor<1x3x2x8xf32>, tensor<3x3xf32>) -> tensor<1x3x2x8xf32>
   return %y : tensor<1x3x2x8xf32>
 }
+
+// A bias and a mask that are added to scores: the bias is added, the mask chooses.
+// CHECK-LABEL: func.func @scores(
+// CHECK: %[[S:.*]] = "mfm.add"(%arg0, %arg2)
+// CHECK: %[[T:.*]] = "mfm.select"(%arg1, %[[S]], %{{.*}})
+// CHECK-NEXT: "mfm.softmax"(%[[T]])
+func.func @scores(%s: tensor<2x3x3xf32>, %c: tensor<3x3xi1>, %bias: tensor<3x3xf32>) -> tensor<2x3x3xf32> {
+  %z = "mfm.parameter"() {parameter = "scalar.f32.0.0"} : () -> tensor<f32>
+  %h = "mfm.parameter"() {parameter = "scalar.f32.-3.4e+38"} : () -> tensor<f32>
+  %m = "mfm.select"(%c, %z, %h) : (tensor<3x3xi1>, tensor<f32>, tensor<f32>) -> tensor<3x3xf32>
+  %b = "mfm.add"(%bias, %m) : (tensor<3x3xf32>, tensor<3x3xf32>) -> tensor<3x3xf32>
+  %t = "mfm.add"(%s, %b) : (tensor<2x3x3xf32>, tensor<3x3xf32>) -> tensor<2x3x3xf32>
+  %w = "mfm.softmax"(%t) : (tensor<2x3x3xf32>) -> tensor<2x3x3xf32>
+  return %w : tensor<2x3x3xf32>
+}
