@@ -1,5 +1,7 @@
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import Buffer
 
 class RefusedError(Exception):
@@ -24,3 +26,4 @@ class Machine:
     def threads(self) -> int: ...
 
 def kernel_names() -> list[str]: ...
+def wait_distances(program: Program) -> NDArray[np.uint16]: ...

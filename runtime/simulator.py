@@ -228,6 +228,13 @@ class LoadedProgram:
         """DRAM that the program needs."""
         return self.native.dram_bytes
 
+    def wait_distances(self) -> npt.NDArray[np.uint16]:
+        """The waits that its instructions need: (instructions, engines), NO_WAIT for none.
+
+        Those in the program are not looked at. docs/isa.md, Order.
+        """
+        return _simulator.wait_distances(self.native).reshape(-1, 4)
+
     def explain(self, error: _simulator.RefusedError) -> ProgramError:
         message, index = error.args
         if index < 0:

@@ -10,6 +10,7 @@
 
 #include "errors.hpp"
 #include "machine.hpp"
+#include "ordering.hpp"
 #include "program.hpp"
 
 namespace nb = nanobind;
@@ -112,6 +113,15 @@ Program* load_program(nb::handle data) {
   return new Program(static_cast<const std::uint8_t*>(buffer.data()), buffer.bytes());
 }
 
+nb::object waits_of(const Program& program) {
+  std::vector<std::uint16_t> distances;
+  {
+    nb::gil_scoped_release release;
+    distances = girih::wait_distances(program);
+  }
+  return array(std::move(distances));
+}
+
 MachineParameters parameters_of(const nb::dict& values) {
   const auto number = [&values](const char* name) {
     return nb::cast<std::uint64_t>(values[name]);
@@ -197,6 +207,8 @@ NB_MODULE(_simulator, module) {
       .def_prop_ro("kernels", &Machine::kernels)
       .def_prop_ro("threads", &Machine::threads);
 
+  module.def("wait_distances", &waits_of, nb::arg("program"),
+             "Per instruction, how far it may run ahead of each engine: four numbers, flat.");
   module.def("kernel_names", &kernel_names,
              "Names of the instruction sets that this processor has kernels for, best first.");
 }
