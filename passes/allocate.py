@@ -16,13 +16,18 @@ from girih.runtime.errors import CompilationError
 
 ALIGNMENT = 64
 
+Life = tuple[int, int]
+"""First and last phase of a layer in which a buffer holds something."""
+WHOLE: Life = (0, 1 << 30)
+
 
 @dataclass(frozen=True)
 class Allocate:
     """Place on-chip buffers layer by layer, and tensors in DRAM.
 
-    A layer's buffers lie beside each other; layers take turns at the two ends of each memory, so
-    that the loads of the next layer can begin while this one still computes. In DRAM, parameters
+    A layer's buffers lie beside each other, those of different phases in each other's place; layers
+    take turns at the two ends of each memory, so that the loads of the next layer can begin while
+    this one still computes. In DRAM, parameters
     and states come first, at addresses that all programs of the module share; then each program's
     own tensors, intermediates reusing memory that no later layer reads.
     """
@@ -81,15 +86,38 @@ def _place_on_chip(program: npu.ProgramOp, capacity: dict[str, int]) -> None:
             layers.setdefault((op.layer.value, space(op.buffer)), []).append(op)
     for (layer, where), buffers in layers.items():
         sizes = [slots(op.buffer) * slot_bytes(op.buffer) for op in buffers]
-        if sum(sizes) > capacity[where]:
+        places, top = pack(list(zip(sizes, map(_life, buffers), strict=True)))
+        if top > capacity[where]:
             raise CompilationError(
-                f"layer {layer} of {program.sym_name.value} takes {sum(sizes)} {where} bytes, "
+                f"layer {layer} of {program.sym_name.value} takes {top} {where} bytes, "
                 f"the target has {capacity[where]}"
             )
-        address = 0 if layer % 2 == 0 else capacity[where] // ALIGNMENT * ALIGNMENT - sum(sizes)
-        for op, size in zip(buffers, sizes, strict=True):
-            _set(op, address)
-            address += size
+        address = 0 if layer % 2 == 0 else capacity[where] // ALIGNMENT * ALIGNMENT - top
+        for op, place in zip(buffers, places, strict=True):
+            _set(op, address + place)
+
+
+def _life(op: npu.AllocateOp) -> Life:
+    attributes = op.operation.attributes
+    if "life" not in attributes:
+        return WHOLE
+    first, last = ir.DenseI64ArrayAttr(attributes["life"])
+    return first, last
+
+
+def pack(buffers: list[tuple[int, Life]]) -> tuple[list[int], int]:
+    """Addresses for (bytes, phases of life), and the bytes that they take together.
+
+    The largest first, each at the lowest address where nothing lives at the same time.
+    """
+    placed: list[tuple[int, int, int, int]] = []
+    addresses, top = [0] * len(buffers), 0
+    for index in sorted(range(len(buffers)), key=lambda index: -buffers[index][0]):
+        size, life = buffers[index]
+        address = _first_fit(placed, life, size, 0)
+        placed.append((address, size, *life))
+        addresses[index], top = address, max(top, address + size)
+    return addresses, top
 
 
 def _place_in_dram(program: npu.ProgramOp, shared: dict[tuple[str, str], int], base: int) -> None:
@@ -106,7 +134,7 @@ def _place_in_dram(program: npu.ProgramOp, shared: dict[tuple[str, str], int], b
         if key in shared:
             _set(tensor, shared[key])
             continue
-        life = (0, 1 << 30)
+        life = WHOLE
         if tensor.role.value == "intermediate":
             life = lives.get(tensor.buffer, (0, 0))
         size = dram_bytes(tensor)
@@ -115,9 +143,7 @@ def _place_in_dram(program: npu.ProgramOp, shared: dict[tuple[str, str], int], b
         _set(tensor, address)
 
 
-def _first_fit(
-    placed: list[tuple[int, int, int, int]], life: tuple[int, int], size: int, base: int
-) -> int:
+def _first_fit(placed: list[tuple[int, int, int, int]], life: Life, size: int, base: int) -> int:
     """Lowest address at which nothing lives at the same time."""
     alive = sorted(
         (address, taken)

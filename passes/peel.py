@@ -45,10 +45,10 @@ def _peel(loop: npu.LoopOp) -> None:
     with ir.InsertionPoint(loop), loop.location:
         first = [op.operation.clone().opview for op in body]
         for op in first:
-            _rewrite(op, _in_first_iteration)
+            _rewrite(op, in_first_iteration)
         if count == 1:
             for op in body:
-                _rewrite(op.operation.clone().opview, _in_second_iteration)
+                _rewrite(op.operation.clone().opview, in_second_iteration)
     for op in first:
         # It stands outermost now, and its own first iteration is the first of all.
         if isinstance(op, npu.LoopOp) and op.count.value > 1:
@@ -58,7 +58,7 @@ def _peel(loop: npu.LoopOp) -> None:
         return
     loop.operation.attributes["count"] = ir.IntegerAttr.get(loop.count.type, count)
     for op in body:
-        _rewrite(op, _one_iteration_later)
+        _rewrite(op, one_iteration_later)
 
 
 def _rewrite(op: ir.OpView, change: Change) -> None:
@@ -71,17 +71,17 @@ def _rewrite(op: ir.OpView, change: Change) -> None:
         )
 
 
-def _in_first_iteration(access: Access) -> Access:
+def in_first_iteration(access: Access) -> Access:
     """Outside the loop: inner levels move one level out."""
     return replace(access, stride=access.stride[1:], ring=access.ring[1:])
 
 
-def _one_iteration_later(access: Access) -> Access:
+def one_iteration_later(access: Access) -> Access:
     """Inside the loop, which now starts with what was its second iteration."""
     offset = access.offset + (access.stride[0] if access.stride else 0)
     phase = access.phase + (access.ring[0] if access.ring else 0)
     return replace(access, offset=offset, phase=phase)
 
 
-def _in_second_iteration(access: Access) -> Access:
-    return _in_first_iteration(_one_iteration_later(access))
+def in_second_iteration(access: Access) -> Access:
+    return in_first_iteration(one_iteration_later(access))

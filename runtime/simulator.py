@@ -228,6 +228,10 @@ class LoadedProgram:
         """DRAM that the program needs."""
         return self.native.dram_bytes
 
+    def synchronize(self) -> None:
+        """Give its instructions the waits that they need, whatever they had."""
+        self.native.synchronize()
+
     def wait_distances(self) -> npt.NDArray[np.uint16]:
         """The waits that its instructions need: (instructions, engines), NO_WAIT for none.
 

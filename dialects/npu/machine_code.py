@@ -22,7 +22,7 @@ from girih.dialects.npu.vector import (
 from girih.runtime import program
 from girih.runtime.program import NO_WAIT, DType, Opcode, Operand, Space
 
-_OPCODES: dict[type[Instruction], Opcode] = {
+OPCODES: dict[type[Instruction], Opcode] = {
     DmaInOp: Opcode.DMA_IN,
     DmaOutOp: Opcode.DMA_OUT,
     FillOp: Opcode.FILL,
@@ -36,12 +36,12 @@ _OPCODES: dict[type[Instruction], Opcode] = {
     NormalizeOp: Opcode.NORMALIZE,
     MultiplyOp: Opcode.MULTIPLY,
 }
-_SPACES = {
+SPACES = {
     "dram": Space.DRAM,
     "scratchpad": Space.SCRATCHPAD,
     "accumulator": Space.ACCUMULATOR,
 }
-_DTYPES = {"i8": DType.I8, "ui8": DType.U8, "i16": DType.I16, "i32": DType.I32}
+DTYPES = {"i8": DType.I8, "ui8": DType.U8, "i16": DType.I16, "i32": DType.I32}
 
 
 def instructions(block: ir.Block) -> list[program.Instruction]:
@@ -65,7 +65,7 @@ def _instruction(op: Instruction) -> program.Instruction:
     ]
     operands += [None] * (4 - len(operands))
     return program.Instruction(
-        _OPCODES[type(op)],
+        OPCODES[type(op)],
         rows=op.rows.value,
         columns=op.columns.value,
         depth=op.depth.value,
@@ -83,9 +83,9 @@ def _instruction(op: Instruction) -> program.Instruction:
 def _operand(buffer: ir.Value, access: Access, as_bytes: bool) -> Operand:
     declaration = buffer.owner.opview
     on_chip = isinstance(declaration, AllocateOp)
-    element = DType.I8 if as_bytes else _DTYPES[str(buffer.type.element_type)]
+    element = DType.I8 if as_bytes else DTYPES[str(buffer.type.element_type)]
     return Operand(
-        space=_SPACES[space(buffer)],
+        space=SPACES[space(buffer)],
         base=declaration.address.value + access.offset,
         dtype=element,
         pitch=access.pitch,

@@ -60,7 +60,11 @@ class DramOp(Operation, name="dram"):
 
 
 class AllocateOp(Operation, name="allocate"):
-    """An on-chip buffer of one layer: slots x rows x columns. `allocate` sets `address`."""
+    """An on-chip buffer of one layer: slots x rows x columns. `allocate` sets `address`.
+
+    A layer may have phases: the attribute `life`, first and last of them, lets buffers that never
+    hold anything at the same time take one place. Without it a buffer lives as long as its layer.
+    """
 
     address: ir.IntegerAttr
     layer: ir.IntegerAttr

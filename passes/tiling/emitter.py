@@ -40,9 +40,12 @@ class Affine:
 
 @dataclass(frozen=True)
 class Buffer:
-    """A buffer on or off chip; `pitch` is the bytes of a row."""
+    """A buffer on or off chip; `pitch` is the bytes of a row.
 
-    value: ir.Value
+    `value` is what the emitter that made it knows it by: a value of the IR, or a plain record.
+    """
+
+    value: Any
     pitch: int
     slots: int = 1
 
@@ -66,7 +69,7 @@ class Buffer:
 class View:
     """Part of a buffer, as an instruction's operand."""
 
-    value: ir.Value
+    value: Any
     access: Access
 
 
@@ -85,6 +88,8 @@ class Emitter:
     def __init__(self) -> None:
         self.layer = -1
         self.depth = 0
+        self.life: tuple[int, int] | None = None
+        """Phases of the layer in which the buffers that are allocated now hold something."""
         self._i64 = ir.IntegerType.get_signless(64)
 
     def integer(self, value: int) -> ir.IntegerAttr:
@@ -97,6 +102,8 @@ class Emitter:
         shape = [slots, rows, columns]
         kind = ir.MemRefType.get(shape, element_type, memory_space=ir.StringAttr.get(space))
         op = npu.AllocateOp(address=self.integer(-1), layer=self.integer(self.layer), buffer=kind)
+        if self.life is not None:
+            op.operation.attributes["life"] = ir.DenseI64ArrayAttr.get(list(self.life))
         return Buffer(op.buffer, columns * DTYPES[element].itemsize, slots)
 
     def scratchpad(self, element: str, rows: int, columns: int, slots: int = 1) -> Buffer:
@@ -106,6 +113,13 @@ class Emitter:
     def accumulator(self, rows: int, columns: int, slots: int = 2) -> Buffer:
         """A buffer of int32 sums."""
         return self.allocate("accumulator", "i32", rows, columns, slots)
+
+    @contextmanager
+    def living(self, first: int, last: int) -> Generator[None, None, None]:
+        """Buffers allocated inside hold something in these phases of the layer alone."""
+        self.life = (first, last)
+        yield
+        self.life = None
 
     @contextmanager
     def loop(self, count: int) -> Generator[Affine, None, None]:

@@ -15,7 +15,7 @@ from girih.passes.tiling.emitter import Buffer, Emitter
 from girih.runtime.errors import CompilationError
 from girih.runtime.target import Target
 
-_STORED = {"i1": "i8", "i64": "i32"}
+STORED = {"i1": "i8", "i64": "i32"}
 """Element types that DRAM holds in another form: masks as bytes, positions as 32 bits."""
 
 
@@ -36,7 +36,9 @@ def root(value: ir.Value) -> ir.Value:
 class LayerTiler:
     """One accelerator segment being tiled: its tensors in DRAM and its code so far."""
 
-    def __init__(self, emitter: Emitter, target: Target, declarations: ir.InsertionPoint) -> None:
+    def __init__(
+        self, emitter: Emitter, target: Target, declarations: ir.InsertionPoint | None
+    ) -> None:
         self.emitter = emitter
         self.target = target
         self.location = ""
@@ -52,7 +54,7 @@ class LayerTiler:
     def declare_apart(self, value: ir.Value, name: str, role: str, index: int) -> Buffer:
         """A place in DRAM for a tensor that is made elsewhere, and must be copied there."""
         sizes = list(shape(value)) or [1]
-        stored = _STORED.get(element(value), element(value))
+        stored = STORED.get(element(value), element(value))
         kind = ir.MemRefType.get(
             sizes, ir.Type.parse(stored), memory_space=ir.StringAttr.get("dram")
         )

@@ -190,6 +190,7 @@ NB_MODULE(_simulator, module) {
 
   nb::class_<Program>(module, "Program")
       .def(nb::new_(&load_program), nb::arg("data"))
+      .def("synchronize", &Program::synchronize, nb::call_guard<nb::gil_scoped_release>())
       .def_prop_ro("instructions", [](const Program& program) { return program.steps().size(); })
       .def_prop_ro("dram_bytes",
                    [](const Program& program) { return program.header().dram_bytes; });

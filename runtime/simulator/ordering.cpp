@@ -234,4 +234,11 @@ std::vector<std::uint16_t> wait_distances(const Program& program) {
   return Ordering(program).run();
 }
 
+void Program::synchronize() {
+  const std::vector<std::uint16_t> distances = wait_distances(*this);
+  for (std::size_t index = 0; index < steps_.size(); ++index) {
+    std::copy_n(&distances[index * kEngineCount], kEngineCount, steps_[index].instruction.wait);
+  }
+}
+
 }  // namespace girih

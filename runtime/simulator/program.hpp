@@ -41,6 +41,8 @@ class Program {
   const std::vector<Step>& steps() const { return steps_; }
   // The distinct tags of instructions that run on an engine, ascending.
   const std::vector<std::uint32_t>& tags() const { return tags_; }
+  // Gives each instruction the waits that it needs, whatever it had (ordering.cpp).
+  void synchronize();
   // Instructions that the loops issue to engines in all.
   std::uint64_t issued() const { return issued_; }
 
