@@ -13,7 +13,8 @@ from girih.dialects import mfm
 from girih.dialects.mfm.base import shape
 from girih.passes.base import Compilation
 from girih.passes.tiling.attention_cost import Attention, AttentionTiles, attention_bytes
-from girih.passes.tiling.cost import Product, lines, smallest_product_bytes
+from girih.passes.tiling.cost import Product, lines
+from girih.passes.tiling.product_cost import smallest_product_bytes
 from girih.runtime.errors import CompilationError
 
 

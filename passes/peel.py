@@ -84,4 +84,5 @@ def one_iteration_later(access: Access) -> Access:
 
 
 def in_second_iteration(access: Access) -> Access:
+    """After the first iteration and outside the loop, where the second one is the last."""
     return in_first_iteration(one_iteration_later(access))

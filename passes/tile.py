@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,16 +11,20 @@ from torch_mlir.dialects import func
 
 from girih.dialects import mfm, npu
 from girih.dialects.mfm.assembly import BroadcastOp, ConcatenateOp
-from girih.dialects.mfm.base import element, numpy_dtype, shape
+from girih.dialects.mfm.base import numpy_dtype, shape
 from girih.passes.base import Compilation
 from girih.passes.partition import NPU
 from girih.passes.quantization.plan import state_of
 from girih.passes.tiling import lookup, movement, rows
 from girih.passes.tiling.attention import AttentionTiler
+from girih.passes.tiling.chain import epilogue, readers
 from girih.passes.tiling.emitter import Buffer, Emitter
+from girih.passes.tiling.fusion import Region, cheapest_region
 from girih.passes.tiling.layer import LayerTiler, root
-from girih.passes.tiling.normed_product import NormedLinear, NormedProductTiler
+from girih.passes.tiling.mapping import Mapping
+from girih.passes.tiling.normed_product import NormedProductTiler
 from girih.passes.tiling.product import ProductTiler
+from girih.passes.tiling.row_block import RowBlockTiler
 from girih.runtime.errors import CompilationError
 
 
@@ -67,7 +70,12 @@ class _Segment:
         with ir.InsertionPoint(block):
             # Declarations go before this marker, code after it.
             self.marker = ir.Operation.create("npu.code")
-        self.tiler = LayerTiler(self.emitter, compilation.target, ir.InsertionPoint(self.marker))
+        self.tiler = LayerTiler(
+            self.emitter,
+            compilation.target,
+            ir.InsertionPoint(self.marker),
+            Mapping(compilation.target),
+        )
         self.code = ir.InsertionPoint(block)
 
     def emit(self) -> None:
@@ -80,7 +88,7 @@ class _Segment:
             if isinstance(op, mfm.ParameterOp | mfm.ReshapeOp):
                 continue
             with self.code, op.location:
-                region = self._normed_products(op) if self.fuse else None
+                region = self._region(op) if self.fuse else None
                 if region is not None:
                     fused.update(self._emit_region(region))
                     continue
@@ -147,39 +155,29 @@ class _Segment:
         name = location.name_str if isinstance(location, ir.NameLoc) else op.operation.name
         self.tiler.location = f"{name} ({op.operation.name})"
 
-    def _normed_products(self, op: ir.OpView) -> NormedProductTiler | None:
-        """A norm with the linears that read it, where that is better than each by itself."""
-        if not isinstance(op, mfm.IntegerLayerNormOp | mfm.IntegerRmsNormOp):
-            return None
-        linears, others = list[NormedLinear](), 0
-        for reader in _readers(op.result):
-            if not isinstance(reader, mfm.IntegerLinearOp):
-                others += 1
-                continue
-            gelu, join = _epilogue(reader)
-            if join is None or _defined_before(_other_side(join, gelu or reader), op):
-                linears.append(NormedLinear(reader, gelu, join))
-            else:
-                others += 1
-        if not linears or element(op.result) != "i8":
-            return None
-        region = NormedProductTiler(self.tiler, op, linears, others > 0)
-        return region if region.passes else None
+    def _region(self, op: ir.OpView) -> Region | None:
+        """The region that begins with an operation, where that is better than layer by layer."""
+        self._begin_layer(op)
+        return cheapest_region(self.tiler, op)
 
-    def _emit_region(self, region: NormedProductTiler) -> list[ir.Operation]:
-        for number in range(len(region.passes)):
-            self._begin_layer(region.norm)
-            region.emit_pass(number)
-            self.layers.append(_describe_pass(region, number))
-        linears = [(each.op, each.gelu, each.join) for each in region.linears]
-        return [op.operation for group in linears for op in group if op is not None]
+    def _emit_region(self, region: Region) -> list[ir.Operation]:
+        self._begin_layer(region.chain.norm)
+        if isinstance(region, RowBlockTiler):
+            region.emit()
+            self.layers.append(_describe(region.chain.members))
+        else:
+            for number in range(len(region.passes)):
+                self._begin_layer(region.norm)
+                region.emit_pass(number)
+                self.layers.append(_describe_pass(region, number))
+        return [member.operation for member in region.chain.members]
 
     def _emit_layer(self, op: ir.OpView) -> list[ir.Operation]:
         tiler = self.tiler
         group: list[ir.OpView] = [op]
         match op:
             case mfm.IntegerLinearOp() | mfm.IntegerConv1dOp():
-                gelu, add = _epilogue(op) if self.fuse else (None, None)
+                gelu, add = epilogue(op) if self.fuse else (None, None)
                 group += [follower for follower in (gelu, add) if follower is not None]
                 ProductTiler(tiler, op, gelu, add).emit()
             case mfm.IntegerMatmulOp():
@@ -222,50 +220,6 @@ def _last_use(update: mfm.CacheUpdateOp) -> bool:
     return len(list(update.cache.uses)) == 1
 
 
-def _single_user(value: ir.Value) -> ir.OpView | None:
-    uses = list(value.uses)
-    return uses[0].owner.operation.opview if len(uses) == 1 else None
-
-
-def _epilogue(
-    op: ir.OpView,
-) -> tuple[mfm.IntegerGeluOp | None, mfm.IntegerAddOp | mfm.IntegerMultiplyOp | None]:
-    """The gelu and the addition or multiplication that alone read a product's result."""
-    result, gelu, add = op.results[0], None, None
-    user = _single_user(result)
-    if isinstance(user, mfm.IntegerGeluOp):
-        gelu, result = user, user.result
-        user = _single_user(result)
-    joins = isinstance(user, mfm.IntegerAddOp | mfm.IntegerMultiplyOp)
-    if joins and shape(user.lhs) == shape(user.rhs):
-        # The other side must exist before the product begins.
-        other = _other_side(user, gelu or op)
-        if root(user.lhs) != root(user.rhs) and _defined_before(other, op):
-            add = user
-    return gelu, add
-
-
-def _other_side(join: mfm.IntegerAddOp | mfm.IntegerMultiplyOp, op: ir.OpView) -> ir.Value:
-    return root(join.rhs if join.lhs == op.results[0] else join.lhs)
-
-
-def _readers(value: ir.Value) -> Iterator[ir.OpView]:
-    """Operations that read a tensor, reshaped or not."""
-    for use in value.uses:
-        reader = use.owner.operation.opview
-        if isinstance(reader, mfm.ReshapeOp):
-            yield from _readers(reader.result)
-        else:
-            yield reader
-
-
-def _defined_before(value: ir.Value, op: ir.OpView) -> bool:
-    owner = value.owner
-    if isinstance(owner, ir.Block) or isinstance(owner.opview, mfm.ParameterOp):
-        return True
-    return owner.is_before_in_block(op.operation)
-
-
 def _bytes(value: ir.Value) -> int:
     return int(np.prod(shape(value), dtype=np.int64)) * numpy_dtype(value).itemsize
 
@@ -286,6 +240,7 @@ def _describe(group: list[ir.OpView]) -> ir.DictAttr:
 
     Those are what the group reads from outside itself and writes for others, once each.
     """
+    members = {member.operation for member in group}
     inside = {root(member.results[0]) for member in group}
     outside = {
         root(operand): operand
@@ -293,7 +248,11 @@ def _describe(group: list[ir.OpView]) -> ir.DictAttr:
         for operand in member.operands
         if root(operand) not in inside
     }
-    moved = _bytes(group[-1].results[0])
+    moved = sum(
+        _bytes(member.results[0])
+        for member in group
+        if any(reader.operation not in members for reader in readers(member.results[0]))
+    )
     for member in group:
         if isinstance(member, mfm.EmbeddingOp | mfm.IntegerEmbeddingOp):
             # Of a table, only the rows looked up.
@@ -303,7 +262,8 @@ def _describe(group: list[ir.OpView]) -> ir.DictAttr:
             outside.pop(root(member.cache), None)
             moved += _bytes(member.rows) - _bytes(member.result)
     moved += sum(_bytes(value) for value in outside.values())
-    location = group[0].location
+    products = [each for each in group if _macs(each)]
+    location = (products or group)[0].location
     name = location.name_str if isinstance(location, ir.NameLoc) else group[0].operation.name
     operation = " + ".join(m.operation.name.removeprefix("mfm.") for m in group)
     return _describe_layer(name, operation, sum(_macs(member) for member in group), moved)

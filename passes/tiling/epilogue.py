@@ -9,7 +9,6 @@ from torch_mlir import ir
 from girih.dialects import mfm, npu
 from girih.dialects.mfm.base import element
 from girih.dialects.npu.vector import SCALAR
-from girih.passes.tiling.cost import ProductTiles
 from girih.passes.tiling.emitter import Affine, Buffer, Tile, View
 from girih.passes.tiling.layer import LayerTiler
 from girih.passes.tiling.rows import join
@@ -23,7 +22,7 @@ ProductOp = mfm.IntegerLinearOp | mfm.IntegerConv1dOp | mfm.IntegerMatmulOp
 class _Buffers:
     """On-chip buffers between the sums and the result; None where the step is absent."""
 
-    outputs: Buffer
+    outputs: Buffer | None
     parameters: Buffer | None
     rescaled: Buffer | None = None
     activated: Buffer | None = None
@@ -54,37 +53,43 @@ class Epilogue:
 
     def allocate(
         self,
-        tiles: ProductTiles,
+        tile: tuple[int, int],
         outputs: int,
         rows: int,
         columns: int,
-        held: tuple[int, int] | None = None,
+        loaded: tuple[int, int],
     ) -> None:
-        """Make the buffers, and load what all tiles read; `outputs` slots for results.
+        """Make the buffers for tiles of (rows, columns).
 
-        Parameters are loaded for a tile's columns, or for all that are `held`: (first, count).
+        `outputs` slots for results, none where they go elsewhere; parameters come for `loaded`
+        columns at a time, in so many slots.
         """
-        emitter, several = self.emitter, 1 + (tiles.columns < columns and held is None)
-        self.rows, self.columns, self.held = rows, columns, held
-        wide = tiles.columns if held is None else held[1]
+        emitter = self.emitter
+        self.rows, self.columns = rows, columns
+        height, width = tile
+        wide, several = loaded
         scalar = isinstance(self.op, mfm.IntegerMatmulOp)
         buffers = _Buffers(
             parameters=None if scalar else emitter.scratchpad("i32", 3, wide, several),
-            outputs=emitter.scratchpad(element(self.result), tiles.rows, tiles.columns, outputs),
+            outputs=None
+            if outputs == 0
+            else emitter.scratchpad(element(self.result), height, width, outputs),
         )
         if self.gelu is not None:
-            buffers.rescaled = emitter.scratchpad("i16", tiles.rows, tiles.columns)
+            buffers.rescaled = emitter.scratchpad("i16", height, width)
             buffers.activation_parameters = emitter.scratchpad("i32", 2, wide, several)
             buffers.table = emitter.scratchpad("i32", 1, 1024)
-            table = self.tiler.dram(self.gelu.table)
-            emitter.load(table.at(pitch=4096), buffers.table.at(), 1, 4096)
         if self.other is not None:
             inner = element((self.gelu or self.op).result)
-            buffers.activated = emitter.scratchpad(inner, tiles.rows, tiles.columns)
-            buffers.residual = emitter.scratchpad(
-                element(self.other), tiles.rows, tiles.columns, outputs
-            )
+            buffers.activated = emitter.scratchpad(inner, height, width)
+            buffers.residual = emitter.scratchpad(element(self.other), height, width, outputs or 2)
         self.buffers = buffers
+
+    def load_table(self) -> None:
+        """Load what all tiles read: the activation's table."""
+        if self.gelu is not None and self.buffers.table is not None:
+            table = self.tiler.dram(self.gelu.table)
+            self.emitter.load(table.at(pitch=4096), self.buffers.table.at(), 1, 4096)
 
     def load(self, column: Tile, slot: Affine) -> None:
         """Load the parameters of a tile's columns."""
@@ -112,18 +117,29 @@ class Epilogue:
         order: Affine,
         column_slot: Affine,
         batch: Affine,
+        within: Affine | None = None,
+        into: View | None = None,
+        stores: bool = True,
     ) -> None:
-        """All steps of one tile: `order` counts tiles, `column_slot` loads of parameters."""
+        """All steps of one tile: `order` counts tiles, `column_slot` loads of parameters.
+
+        The tile's columns begin `within` those whose parameters are loaded. The result goes to a
+        buffer of its own, or `into` another one, and to DRAM if it `stores`.
+        """
         emitter, buffers = self.emitter, self.buffers
         size = self.output_bytes
-        output = buffers.outputs.at(slot=order, pitch=column.size * size)
+        within = within or Affine(0)
+        output = into
+        if output is None:
+            assert buffers.outputs is not None
+            output = buffers.outputs.at(slot=order, pitch=column.size * size)
         where = (row.start + batch * self.rows) * self.columns + column.start
         target = output
         if buffers.rescaled is not None:
             target = buffers.rescaled.at(pitch=2 * column.size)
         elif buffers.activated is not None:
             target = buffers.activated.at(pitch=column.size * _BYTES[element(self.op.result)])
-        self._rescale(sums, target, row, column, column_slot)
+        self._rescale(sums, target, row, column, column_slot, within)
         current = target
         if self.gelu is not None and buffers.activation_parameters and buffers.table:
             target = output
@@ -134,7 +150,7 @@ class Epilogue:
                 [
                     current,
                     target,
-                    self._of(buffers.activation_parameters, column, column_slot),
+                    buffers.activation_parameters.at(within * 4, slot=column_slot),
                     buffers.table.at(),
                 ],
                 row.size,
@@ -155,21 +171,22 @@ class Epilogue:
             kind, immediates = join(self.join)
             views = [current, other, output] if first else [other, current, output]
             emitter.emit(kind, views, row.size, column.size, immediates=immediates)
-        place = self.tiler.dram(self.result).at(where * size, self.columns * size)
-        emitter.store(output, place, row.size, column.size * size)
-
-    def _of(self, parameters: Buffer, column: Tile, slot: Affine) -> View:
-        """A tile's part of the parameters that are on chip."""
-        if self.held is None:
-            return parameters.at(slot=slot)
-        return parameters.at((column.start + -self.held[0]) * 4, 4 * self.held[1])
+        if stores:
+            place = self.tiler.dram(self.result).at(where * size, self.columns * size)
+            emitter.store(output, place, row.size, column.size * size)
 
     def _rescale(
-        self, sums: View, target: View, row: Tile, column: Tile, column_slot: Affine
+        self,
+        sums: View,
+        target: View,
+        row: Tile,
+        column: Tile,
+        column_slot: Affine,
+        within: Affine,
     ) -> None:
         views, flags, immediates = [sums, target, None], SCALAR, ()
         if self.buffers.parameters is not None:
-            parameters = self._of(self.buffers.parameters, column, column_slot)
+            parameters = self.buffers.parameters.at(within * 4, slot=column_slot)
             views, flags = [sums, target, parameters], 0
         elif isinstance(self.op, mfm.IntegerMatmulOp):
             immediates = (0, self.op.multiplier.value, self.op.shift.value)

@@ -12,6 +12,7 @@ from girih.dialects.mfm import ParameterOp, ReshapeOp
 from girih.dialects.mfm.base import element, shape
 from girih.dialects.npu.base import DTYPES
 from girih.passes.tiling.emitter import Buffer, Emitter
+from girih.passes.tiling.mapping import Mapping
 from girih.runtime.errors import CompilationError
 from girih.runtime.target import Target
 
@@ -37,11 +38,16 @@ class LayerTiler:
     """One accelerator segment being tiled: its tensors in DRAM and its code so far."""
 
     def __init__(
-        self, emitter: Emitter, target: Target, declarations: ir.InsertionPoint | None
+        self,
+        emitter: Emitter,
+        target: Target,
+        declarations: ir.InsertionPoint | None,
+        mapping: Mapping,
     ) -> None:
         self.emitter = emitter
         self.target = target
         self.location = ""
+        self.mapping = mapping
         self._declarations = declarations
         self._tensors: dict[ir.Value, Buffer] = {}
         self._parameters: dict[str, Buffer] = {}

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 from girih.passes.tiling.cost import (
     ISSUE_CYCLES,
-    SLACK,
-    Cheapest,
     Product,
     candidates,
-    choose_product,
     lines,
     matmul_cycles,
-    product_cycles,
     spans,
 )
+from girih.passes.tiling.search import Candidate, price
 from girih.runtime.target import Target
 
 
@@ -102,8 +98,10 @@ def _part_bytes(what: NormedProducts, tiles: NormedTiles, part: Part) -> int:
     return total
 
 
-def normed_cycles(what: NormedProducts, tiles: NormedTiles, target: Target) -> tuple[float, int]:
-    """(estimated cycles, DRAM bytes) of the region under a choice of tiles."""
+def normed_cycles(
+    what: NormedProducts, tiles: NormedTiles, target: Target
+) -> tuple[float, float, int]:
+    """(cycles at least, estimated cycles, DRAM bytes) of the region under a choice of tiles."""
     rows, depth, passes = what.rows, what.depth, len(tiles.passes(what))
     costs, lanes = target.vector.costs, target.vector.lanes
     row_tiles = math.ceil(rows / tiles.rows)
@@ -124,9 +122,9 @@ def normed_cycles(what: NormedProducts, tiles: NormedTiles, target: Target) -> t
         per_element += costs.add if product.residual_bytes else 0
         vector += rows * product.columns * per_element / lanes
         tiles_here = row_tiles * math.ceil(product.columns / tiles.columns)
-        vector += tiles_here * target.vector.latency_cycles
         transfers += tiles_here * (1 + bool(product.residual_bytes))
     bus = moved / target.dram_bytes_per_cycle + transfers * target.dram.overhead_cycles
+    bound = max(matrix, moved / target.dram_bytes_per_cycle, vector)
     # Weights are loaded before a pass, while nothing is multiplied; then the first rows.
     ramp = what.columns * depth / target.dram_bytes_per_cycle
     first = 2 * tiles.rows * depth / target.dram_bytes_per_cycle
@@ -134,45 +132,20 @@ def normed_cycles(what: NormedProducts, tiles: NormedTiles, target: Target) -> t
     ramp += passes * (first + 4 * target.dram.latency_cycles)
     if row_tiles == 1:
         # No next rows whose transfers and norm would run beside the products.
-        return matrix + bus + vector + ramp, moved
-    return max(matrix, bus, vector) + ramp + transfers * 4 * ISSUE_CYCLES, moved
+        return bound, matrix + bus + vector + ramp, moved
+    return bound, max(matrix, bus, vector) + ramp + transfers * 4 * ISSUE_CYCLES, moved
 
 
-def apart_cycles(what: NormedProducts, target: Target) -> tuple[float, int] | None:
-    """(estimated cycles, DRAM bytes) of the norm and the products by themselves."""
-    size = what.rows * what.depth
-    cycles, moved = 3 * size / target.dram_bytes_per_cycle, 3 * size
-    for product in what.products:
-        tiles = choose_product(product, target)
-        if tiles is None:
-            return None
-        own = product_cycles(product, tiles, target)
-        cycles, moved = cycles + own[0], moved + own[1]
-    return cycles, moved
-
-
-@lru_cache(maxsize=1024)
-def choose_normed(what: NormedProducts, target: Target) -> NormedTiles | None:
-    """The region's tiles; None where it does not fit, or the layers are better by themselves.
-
-    Of equal speed, within `SLACK`, what moves fewer bytes is better.
-    """
-    apart = apart_cycles(what, target)
-    if apart is None:
-        return None
-    found = Cheapest[NormedTiles]()
+def normed_candidates(what: NormedProducts, target: Target) -> list[Candidate[NormedTiles]]:
+    """What is worth trying on a target."""
+    found: list[Candidate[NormedTiles]] = []
     for rows in candidates(what.rows, target.array.rows, min(what.rows, target.array.rows)):
         for columns in candidates(what.columns, target.array.columns):
             tiles = _largest_held(what, rows, columns, target)
             if tiles is not None:
-                found.add(tiles, *normed_cycles(what, tiles, target))
-    tiles = found.choice()
-    if tiles is None:
-        return None
-    cycles, moved = normed_cycles(what, tiles, target)
-    slower, faster = max(cycles, apart[0]), min(cycles, apart[0])
-    is_better = moved < apart[1] if slower <= faster * (1 + SLACK) else cycles < apart[0]
-    return tiles if is_better else None
+                bound, cycles, moved = normed_cycles(what, tiles, target)
+                found.append(Candidate(tiles, bound, moved, price(target, cycles, moved)))
+    return found
 
 
 def _largest_held(

@@ -9,23 +9,20 @@ from girih.dialects import mfm, npu
 from girih.dialects.mfm.base import shape
 from girih.dialects.npu.matrix import B_TRANSPOSED
 from girih.dialects.npu.vector import UNCENTERED
-from girih.passes.tiling.cost import Product, ProductTiles
+from girih.passes.tiling.chain import Chain, describe
+from girih.passes.tiling.choice import choose
 from girih.passes.tiling.emitter import Affine, Buffer, Tile
 from girih.passes.tiling.epilogue import Epilogue
 from girih.passes.tiling.layer import LayerTiler, rows_and_columns
-from girih.passes.tiling.normed_cost import NormedProducts, NormedTiles, Part, choose_normed
+from girih.passes.tiling.normed_cost import (
+    NormedProducts,
+    NormedTiles,
+    Part,
+    normed_candidates,
+)
+from girih.passes.tiling.search import Found
 
 RowStep = Callable[[Tile], None]
-NormOp = mfm.IntegerLayerNormOp | mfm.IntegerRmsNormOp
-
-
-@dataclass(frozen=True)
-class NormedLinear:
-    """A linear operation on a norm's result, with what follows it on chip."""
-
-    op: mfm.IntegerLinearOp
-    gelu: mfm.IntegerGeluOp | None
-    join: mfm.IntegerAddOp | mfm.IntegerMultiplyOp | None
 
 
 @dataclass
@@ -63,29 +60,39 @@ class NormedProductTiler:
             for columns: matmul, epilogue, store
     ```
     Each pass over the rows is a layer of its own, so that memory is free again after it. `passes`
-    is empty where the layers are better apart.
+    is empty before tiles are found.
     """
 
-    def __init__(
-        self, tiler: LayerTiler, norm: NormOp, linears: list[NormedLinear], is_kept: bool
-    ) -> None:
-        self.tiler, self.emitter = tiler, tiler.emitter
-        self.norm, self.linears, self.is_kept = norm, linears, is_kept
-        self.rows, self.depth = rows_and_columns(norm.result)
-        self.what = NormedProducts(tuple(self._describe(each) for each in linears), is_kept)
-        self.tiles: NormedTiles | None = choose_normed(self.what, tiler.target)
-        self.passes = [] if self.tiles is None else self.tiles.passes(self.what)
+    def __init__(self, tiler: LayerTiler, chain: Chain, tiles: NormedTiles | None = None) -> None:
+        self.tiler, self.emitter, self.chain = tiler, tiler.emitter, chain
+        self.norm, self.linears, self.is_kept = chain.norm, chain.linears, chain.is_kept
+        self.rows, self.depth = rows_and_columns(chain.norm.result)
+        products = tuple(describe(tiler, each, self.rows) for each in chain.linears)
+        self.what = NormedProducts(products, chain.is_kept)
+        self.tiles = tiles
 
-    def _describe(self, linear: NormedLinear) -> Product:
-        epilogue = Epilogue(self.tiler, linear.op, linear.gelu, linear.join)
-        return Product(
-            rows=self.rows,
-            columns=shape(linear.op.weight)[0],
-            depth=self.depth,
-            output_bytes=epilogue.output_bytes,
-            activation=linear.gelu is not None,
-            residual_bytes=epilogue.other_bytes,
+    def find(self) -> Found[NormedTiles] | None:
+        """The best tiles, which are then used; None where none fits."""
+        found = choose(
+            self.tiler,
+            self.what,
+            NormedTiles,
+            lambda: normed_candidates(self.what, self.tiler.target),
+            lambda sketch, each: NormedProductTiler(sketch, self.chain, each).emit(),
         )
+        self.tiles = None if found is None else found.tiles
+        return found
+
+    @property
+    def passes(self) -> list[list[Part]]:
+        """What is held while all rows pass, pass by pass."""
+        return [] if self.tiles is None else self.tiles.passes(self.what)
+
+    def emit(self) -> None:
+        """Emit all passes, each as the layer after the one before."""
+        for number in range(len(self.passes)):
+            self.emit_pass(number)
+            self.emitter.layer += 1
 
     def emit_pass(self, number: int) -> None:
         """Emit one pass over all rows."""
@@ -141,9 +148,9 @@ class NormedProductTiler:
         linear, width = self.linears[part.product], min(tiles.columns, part.count)
         epilogue = Epilogue(self.tiler, linear.op, linear.gelu, linear.join)
         weights = self.emitter.scratchpad("i8", part.count, self.depth)
-        sizes = ProductTiles(tiles.rows, width, self.depth, "weights", "weight")
         total = shape(linear.op.weight)[0]
-        epilogue.allocate(sizes, 2, self.rows, total, held=(part.first, part.count))
+        epilogue.allocate((tiles.rows, width), 2, self.rows, total, loaded=(part.count, 1))
+        epilogue.load_table()
         place = self.tiler.dram(linear.op.weight).at(part.first * self.depth)
         self.emitter.load(place, weights.at(), part.count, self.depth)
         epilogue.load(Tile(Affine(part.first), part.count, Affine(0)), Affine(0))
@@ -185,6 +192,6 @@ class NormedProductTiler:
             )
             whole = Tile(column.start + held.part.first, column.size, column.number)
             turn = row.number * held.tiles + column.number
-            held.epilogue.emit(sums, row, whole, turn, Affine(0), Affine(0))
+            held.epilogue.emit(sums, row, whole, turn, Affine(0), Affine(0), within=column.start)
 
         self.emitter.tiles(held.part.count, held.width, column_tile)

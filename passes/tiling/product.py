@@ -8,10 +8,35 @@ from dataclasses import dataclass
 from girih.dialects import mfm, npu
 from girih.dialects.mfm.base import shape
 from girih.dialects.npu.matrix import ACCUMULATE, B_TRANSPOSED, OUTPUT_STATIONARY
-from girih.passes.tiling.cost import Product, ProductTiles, choose_product, smallest_product_bytes
-from girih.passes.tiling.emitter import Affine, Buffer, Tile
+from girih.passes.tiling.choice import choose
+from girih.passes.tiling.cost import Product
+from girih.passes.tiling.emitter import Affine, Buffer, Tile, View
 from girih.passes.tiling.epilogue import Epilogue, ProductOp
 from girih.passes.tiling.layer import LayerTiler, rows_and_columns
+from girih.passes.tiling.product_cost import (
+    ProductTiles,
+    product_candidates,
+    smallest_product_bytes,
+)
+from girih.passes.tiling.search import Found
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One tile of the result, and which slots its operands are in.
+
+    `within` and `below` say where it begins in the columns or rows that are held; `width` columns
+    of weights are on chip.
+    """
+
+    row: Tile
+    column: Tile
+    order: Affine
+    row_slot: Affine
+    column_slot: Affine
+    width: int
+    within: Affine = Affine(0)
+    below: Affine = Affine(0)
 
 
 @dataclass
@@ -36,6 +61,7 @@ class ProductTiler:
         op: ProductOp,
         gelu: mfm.IntegerGeluOp | None = None,
         add: mfm.IntegerAddOp | mfm.IntegerMultiplyOp | None = None,
+        tiles: ProductTiles | None = None,
     ) -> None:
         self.tiler, self.emitter = tiler, tiler.emitter
         self.op, self.epilogue = op, Epilogue(tiler, op, gelu, add)
@@ -54,9 +80,18 @@ class ProductTiler:
             self.batches, self.rows = shape(op.result)[:2]
             self.window = (op.stride.value, op.kernel.value, shape(op.x)[2])
         self.what = self._describe()
-        tiles = choose_product(self.what, tiler.target)
+        self.found: Found[ProductTiles] | None = None
         if tiles is None:
-            tiler.too_small(*smallest_product_bytes(self.what))
+            self.found = found = choose(
+                tiler,
+                self.what,
+                ProductTiles,
+                lambda: product_candidates(self.what, tiler.target),
+                lambda sketch, each: ProductTiler(sketch, op, gelu, add, each).emit(),
+            )
+            if found is None:
+                tiler.too_small(*smallest_product_bytes(self.what))
+            tiles = found.tiles
         self.tiles: ProductTiles = tiles
 
     def _describe(self) -> Product:
@@ -69,6 +104,7 @@ class ProductTiler:
             batches=self.batches if self.window is None else 1,
             activation=self.epilogue.gelu is not None,
             residual_bytes=self.epilogue.other_bytes,
+            has_parameters=not isinstance(self.op, mfm.IntegerMatmulOp),
         )
 
     def emit(self) -> None:
@@ -83,66 +119,124 @@ class ProductTiler:
     def _allocate(self) -> _Buffers:
         emitter, tiles, what = self.emitter, self.tiles, self.what
         input_slots, weight_slots = tiles.slots(what)
-        outputs = tiles.output_slots(what)
+        rows = tiles.block if self._holds_inputs else tiles.rows
+        columns = tiles.block if self._holds_weights else tiles.columns
         if self.window is None:
-            inputs = emitter.scratchpad("i8", tiles.rows, tiles.depth, input_slots)
+            depth = self.depth if self._holds_inputs else tiles.depth
+            inputs = emitter.scratchpad("i8", rows, depth, input_slots)
         else:
             stride, kernel, channels = self.window
-            inputs = emitter.scratchpad(
-                "i8", (tiles.rows - 1) * stride + kernel, channels, input_slots
-            )
+            inputs = emitter.scratchpad("i8", (rows - 1) * stride + kernel, channels, input_slots)
+        depth = self.depth if self._holds_weights else tiles.depth
         buffers = _Buffers(
             inputs=inputs,
-            weights=emitter.scratchpad("i8", tiles.columns, tiles.depth, weight_slots),
-            sums=emitter.accumulator(tiles.rows, tiles.columns, outputs),
+            weights=emitter.scratchpad("i8", columns, depth, weight_slots),
+            sums=emitter.accumulator(tiles.rows, tiles.columns, tiles.output_slots(what)),
         )
-        self.epilogue.allocate(tiles, outputs, self.rows, self.columns)
+        self.epilogue.allocate(
+            (tiles.rows, tiles.columns),
+            tiles.output_slots(what),
+            self.rows,
+            self.columns,
+            loaded=(columns, 1 + (columns < self.columns)),
+        )
+        self.epilogue.load_table()
         return buffers
 
+    @property
+    def _holds_inputs(self) -> bool:
+        return self.tiles.is_held and self.tiles.outer == "inputs"
+
+    @property
+    def _holds_weights(self) -> bool:
+        return self.tiles.is_held and self.tiles.outer == "weights"
+
     def _emit_batch(self, batch: Affine, buffers: _Buffers) -> None:
+        if self.tiles.outer == "weights":
+            self._emit_past_weights(batch, buffers)
+        else:
+            self._emit_past_inputs(batch, buffers)
+
+    def _emit_past_weights(self, batch: Affine, buffers: _Buffers) -> None:
         tiles, emitter = self.tiles, self.emitter
         row_tiles = -(-self.rows // tiles.rows)
-        column_tiles = -(-self.columns // tiles.columns)
-        peel = self.window is not None and self.op.padding.value > 0
+        blocks = -(-self.columns // tiles.block)
+        across = -(-tiles.block // tiles.columns)
 
-        def inner_rows(column: Tile) -> None:
-            self._load_columns(column, column.number + batch * column_tiles, batch, buffers)
+        def held(block: Tile) -> None:
+            block_slot = block.number + batch * blocks
+            if self._holds_weights:
+                self._load_weights(block, self._whole, block_slot, batch, buffers)
+            self.epilogue.load(block, block_slot)
 
-            def body(row: Tile) -> None:
-                order = column.number * row_tiles + row.number + batch * row_tiles * column_tiles
+            def past(row: Tile) -> None:
+                row_slot = row.number + block_slot * row_tiles
                 if not self._split or self.window is not None:
-                    self._load_rows(row, order, batch, buffers)
-                column_slot = column.number + batch * column_tiles
-                self._emit_tile(row, column, order, order, column_slot, batch, buffers)
+                    self._load_rows(row, row_slot, batch, buffers)
 
-            emitter.tiles(self.rows, tiles.rows, body, peel_first=peel)
+                def step(column: Tile) -> None:
+                    place = _Place(
+                        row=row,
+                        column=Tile(block.start + column.start, column.size, column.number),
+                        order=row_slot * across + column.number,
+                        row_slot=row_slot,
+                        column_slot=block_slot,
+                        width=block.size,
+                        within=column.start,
+                    )
+                    self._emit_tile(place, batch, buffers)
 
-        def inner_columns(row: Tile) -> None:
-            row_slot = row.number + batch * row_tiles
-            self._load_rows(row, row_slot, batch, buffers)
+                emitter.tiles(block.size, tiles.columns, step)
 
-            def body(column: Tile) -> None:
-                order = row.number * column_tiles + column.number
-                order = order + batch * row_tiles * column_tiles
-                self._load_columns(column, order, batch, buffers)
-                self._emit_tile(row, column, order, row_slot, order, batch, buffers)
+            emitter.tiles(self.rows, tiles.rows, past, peel_first=self._has_border)
 
-            emitter.tiles(self.columns, tiles.columns, body)
+        emitter.tiles(self.columns, tiles.block, held)
 
-        if tiles.outer == "weights":
-            emitter.tiles(self.columns, tiles.columns, inner_rows)
-        else:
-            emitter.tiles(self.rows, tiles.rows, inner_columns, peel_first=peel)
+    def _emit_past_inputs(self, batch: Affine, buffers: _Buffers) -> None:
+        tiles, emitter = self.tiles, self.emitter
+        column_tiles = -(-self.columns // tiles.columns)
+        blocks = -(-self.rows // tiles.block)
+        along = -(-tiles.block // tiles.rows)
+
+        def held(block: Tile) -> None:
+            block_slot = block.number + batch * blocks
+            self._load_rows(block, block_slot, batch, buffers)
+
+            def past(column: Tile) -> None:
+                column_slot = column.number + block_slot * column_tiles
+                if not self._split:
+                    self._load_weights(column, self._whole, column_slot, batch, buffers)
+                self.epilogue.load(column, column_slot)
+
+                def step(row: Tile) -> None:
+                    place = _Place(
+                        row=Tile(block.start + row.start, row.size, row.number),
+                        column=column,
+                        order=column_slot * along + row.number,
+                        row_slot=block_slot,
+                        column_slot=column_slot,
+                        width=column.size,
+                        below=row.start,
+                    )
+                    self._emit_tile(place, batch, buffers)
+
+                emitter.tiles(block.size, tiles.rows, step)
+
+            emitter.tiles(self.columns, tiles.columns, past)
+
+        emitter.tiles(self.rows, tiles.block, held, peel_first=self._has_border)
+
+    @property
+    def _has_border(self) -> bool:
+        return self.window is not None and self.op.padding.value > 0
+
+    @property
+    def _whole(self) -> Tile:
+        return Tile(Affine(0), self.depth, Affine(0))
 
     @property
     def _split(self) -> bool:
         return self.tiles.depth < self.depth
-
-    def _load_columns(self, column: Tile, slot: Affine, batch: Affine, buffers: _Buffers) -> None:
-        if not self._split:
-            whole = Tile(Affine(0), self.depth, Affine(0))
-            self._load_weights(column, whole, slot, batch, buffers)
-        self.epilogue.load(column, slot)
 
     def _load_weights(
         self, column: Tile, depth: Tile, slot: Affine, batch: Affine, buffers: _Buffers
@@ -198,57 +292,73 @@ class ProductTiler:
                 channels,
             )
 
-    def _emit_tile(
-        self,
-        row: Tile,
-        column: Tile,
-        order: Affine,
-        row_slot: Affine,
-        column_slot: Affine,
-        batch: Affine,
-        buffers: _Buffers,
-    ) -> None:
-        emitter, tiles = self.emitter, self.tiles
-        flags = B_TRANSPOSED if self.transposed else 0
-        flags |= OUTPUT_STATIONARY if tiles.stationary == "output" else 0
-        sums = buffers.sums.at(slot=order, pitch=4 * column.size)
-
-        def multiply(depth: Tile, weight_slot: Affine, input_slot: Affine, more: int) -> None:
-            if self.window is None:
-                pitch, offset = depth.size, Affine()
-            else:
-                pitch, offset = self.window[0] * self.window[2], depth.start
-            emitter.emit(
-                npu.MatmulOp,
-                [
-                    buffers.inputs.at(offset, pitch, input_slot),
-                    buffers.weights.at(
-                        0, depth.size if self.transposed else column.size, weight_slot
-                    ),
-                    sums,
-                ],
-                row.size,
-                column.size,
-                depth.size,
-                flags | more,
-            )
-
+    def _emit_tile(self, place: _Place, batch: Affine, buffers: _Buffers) -> None:
+        tiles, row, column = self.tiles, place.row, place.column
+        sums = buffers.sums.at(slot=place.order, pitch=4 * column.size)
         if not self._split:
-            whole = Tile(Affine(0), self.depth, Affine(0))
-            multiply(whole, column_slot, row_slot, 0)
+            self._multiply(place, self._whole, Affine(0), Affine(0), sums, buffers)
         else:
             parts = -(-self.depth // tiles.depth)
 
             def part(depth: Tile) -> None:
-                number = order * parts + depth.number
-                self._load_weights(column, depth, number, batch, buffers)
-                input_slot = row_slot
-                if self.window is None:
-                    input_slot = number
+                number = place.order * parts + depth.number
+                if not self._holds_weights:
+                    self._load_weights(column, depth, number, batch, buffers)
+                if not self._holds_inputs and self.window is None:
                     self._load_inputs(row, depth, number, batch, buffers)
-                first = depth.start.known == 0
-                multiply(depth, number, input_slot, 0 if first else ACCUMULATE)
+                self._multiply(place, depth, number, depth.start, sums, buffers)
 
             # The first part overwrites the sums and the others add to them: it stands apart.
-            emitter.tiles(self.depth, tiles.depth, part, peel_first=True)
-        self.epilogue.emit(sums, row, column, order, column_slot, batch)
+            self.emitter.tiles(self.depth, tiles.depth, part, peel_first=True)
+        self.epilogue.emit(
+            sums, row, column, place.order, place.column_slot, batch, within=place.within
+        )
+
+    def _multiply(
+        self,
+        place: _Place,
+        depth: Tile,
+        number: Affine,
+        start: Affine,
+        sums: View,
+        buffers: _Buffers,
+    ) -> None:
+        """One part of the depth: part `number` where operands stream by parts."""
+        flags = B_TRANSPOSED if self.transposed else 0
+        flags |= OUTPUT_STATIONARY if self.tiles.stationary == "output" else 0
+        flags |= 0 if start.known == 0 else ACCUMULATE
+        self.emitter.emit(
+            npu.MatmulOp,
+            [
+                self._inputs(place, depth, number, start, buffers),
+                self._weights(place, depth, number, start, buffers),
+                sums,
+            ],
+            place.row.size,
+            place.column.size,
+            depth.size,
+            flags,
+        )
+
+    def _inputs(
+        self, place: _Place, depth: Tile, number: Affine, start: Affine, buffers: _Buffers
+    ) -> View:
+        if self.window is not None:
+            stride, _, channels = self.window
+            step = stride * channels
+            return buffers.inputs.at(place.below * step + start, step, place.row_slot)
+        if self._split and not self._holds_inputs:
+            return buffers.inputs.at(0, depth.size, number)
+        return buffers.inputs.at(place.below * self.depth + start, self.depth, place.row_slot)
+
+    def _weights(
+        self, place: _Place, depth: Tile, number: Affine, start: Affine, buffers: _Buffers
+    ) -> View:
+        if self._split and not self._holds_weights:
+            pitch = depth.size if self.transposed else place.column.size
+            return buffers.weights.at(0, pitch, number)
+        if self.transposed:
+            offset = place.within * self.depth + start
+            return buffers.weights.at(offset, self.depth, place.column_slot)
+        width = place.width
+        return buffers.weights.at(place.within + start * width, width, place.column_slot)

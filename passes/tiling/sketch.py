@@ -23,6 +23,8 @@ from girih.passes.allocate import ALIGNMENT, WHOLE, Life, pack
 from girih.passes.peel import in_first_iteration, in_second_iteration, one_iteration_later
 from girih.passes.tiling.emitter import Affine, Buffer, Emitter, View
 from girih.passes.tiling.layer import STORED, LayerTiler
+from girih.passes.tiling.mapping import Mapping
+from girih.passes.tiling.search import Measured
 from girih.runtime.program import DType, Instruction, Opcode, Operand, Program, Space
 from girih.runtime.simulator import LoadedProgram, Machine
 from girih.runtime.target import Target
@@ -114,7 +116,7 @@ class _SketchTiler(LayerTiler):
 
     def __init__(self, target: Target) -> None:
         self.sketch = SketchEmitter()
-        super().__init__(self.sketch, target, None)
+        super().__init__(self.sketch, target, None, Mapping(target))
 
     def declare_apart(self, value: ir.Value, name: str, role: str, index: int) -> Buffer:
         sizes = list(shape(value)) or [1]
@@ -127,14 +129,6 @@ class _SketchTiler(LayerTiler):
         buffer = self.sketch.allocate("dram", stored, rows, columns)
         self.sketch.life = life
         return buffer
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What the simulator's clock and counters say of a region by itself."""
-
-    cycles: int
-    dram_bytes: int
 
 
 def measure(emit: Callable[[LayerTiler], None], target: Target) -> Measured | None:
