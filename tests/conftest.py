@@ -26,6 +26,9 @@ def _use_simulator_module(path: str) -> None:
     girih.runtime._simulator = module  # type: ignore[attr-defined]
 
 
+# Choices of tiles are kept for the tests of one process alone, and never in the user's folder.
+os.environ["GIRIH_CACHE"] = ""
+
 if os.environ.get("GIRIH_SIMULATOR_MODULE"):
     _use_simulator_module(os.environ["GIRIH_SIMULATOR_MODULE"])
 

@@ -158,7 +158,7 @@ class NormedProductTiler:
 
     def _normalize(self, row: Tile, shared: _Shared, parameters: Buffer, store: bool) -> None:
         emitter, norm = self.emitter, self.norm
-        place = self.tiler.dram(norm.x).at(row.start * (2 * self.depth))
+        place = self.tiler.dram(norm.x).at(row.start * (2 * self.depth), 2 * self.depth)
         emitter.load(place, shared.inputs.at(), row.size, 2 * self.depth)
         target = shared.normalized.at(slot=row.number)
         emitter.emit(
@@ -170,7 +170,7 @@ class NormedProductTiler:
             immediates=(norm.epsilon.value, norm.shift.value),
         )
         if store:
-            result = self.tiler.dram(norm.result).at(row.start * self.depth)
+            result = self.tiler.dram(norm.result).at(row.start * self.depth, self.depth)
             emitter.store(target, result, row.size, self.depth)
 
     def _multiply(self, held: _Held, row: Tile, across: int, shared: _Shared) -> None:

@@ -42,8 +42,9 @@ class RowBlockTiler:
         for columns of `after`: for parts of the depth: load weights, matmul
             for rows: epilogue, store
     ```
-    The phases of a block take each other's memory. The first columns of the first product are
-    multiplied as soon as their rows are normalized, the norm running one tile of rows ahead.
+    The phases of a block take each other's memory. Without a product before the norm, the first
+    columns of the first product are multiplied as soon as their rows are normalized, the norm
+    running one tile of rows ahead.
     """
 
     def __init__(self, tiler: LayerTiler, chain: Chain, tiles: RowBlockTiles | None = None) -> None:
@@ -83,12 +84,15 @@ class RowBlockTiler:
         with emitter.living(0, 0):
             self.inputs = emitter.scratchpad("i16", tiles.rows, self.depth, 2)
             self.before = self._allocate_before()
+        # Where a product comes before the norm, the array is busy enough in the first phase.
+        self.overlaps = self.before is None
+        start = 0 if self.overlaps else 1
         self.hidden: Buffer | None = None
         if chain.after is not None:
-            with emitter.living(0, 2):
+            with emitter.living(start, 2):
                 width = shape(chain.after.op.weight)[1]
                 self.hidden = emitter.scratchpad("i8", tiles.block, width)
-        with emitter.living(0, 1):
+        with emitter.living(start, 1):
             self.stages = [self._allocate(linear) for linear in chain.linears]
         with emitter.living(2, 2):
             self.after = self._allocate_after()
@@ -161,13 +165,20 @@ class RowBlockTiler:
             self.emitter.load(place, stage.weights.at(), stage.columns, depth)
             stage.epilogue.load_table()
             stage.epilogue.load(Tile(_ZERO, stage.columns, _ZERO), _ZERO)
-        for stage in self.stages:
-            stage.epilogue.load_table()
-        first, *others = self.stages
-        column = Tile(_ZERO, first.width, _ZERO)
-        self._load_weights(first, column, _ZERO)
-        self._emit_first_columns(block, first, column)
-        self._emit_columns(block, first, start=first.width)
+        if self.overlaps:
+            first, *others = self.stages
+            for stage in self.stages:
+                stage.epilogue.load_table()
+            column = Tile(_ZERO, first.width, _ZERO)
+            self._load_weights(first, column, _ZERO)
+            self._emit_first_columns(block, first, column)
+            self._emit_columns(block, first, start=first.width)
+        else:
+            others = self.stages
+            size = min(self.tiles.rows, block.size)
+            self.emitter.tiles(block.size, size, lambda row: self._prepare(block, row))
+            for stage in self.stages:
+                stage.epilogue.load_table()
         for stage in others:
             self._emit_columns(block, stage, start=0)
         if self.after is not None:
@@ -203,7 +214,7 @@ class RowBlockTiler:
         emitter, norm = self.emitter, self.chain.norm
         start = block.start + row.start
         inputs = self.inputs.at(slot=row.number)
-        place = self.tiler.dram(norm.x).at(start * (2 * self.depth))
+        place = self.tiler.dram(norm.x).at(start * (2 * self.depth), 2 * self.depth)
         if self.before is None:
             emitter.load(place, inputs, row.size, 2 * self.depth)
         else:
@@ -219,7 +230,7 @@ class RowBlockTiler:
             immediates=(norm.epsilon.value, norm.shift.value),
         )
         if self.chain.is_kept:
-            result = self.tiler.dram(norm.result).at(start * self.depth)
+            result = self.tiler.dram(norm.result).at(start * self.depth, self.depth)
             emitter.store(target, result, row.size, self.depth)
 
     def _emit_before(self, block: Tile, row: Tile) -> None:
@@ -227,7 +238,7 @@ class RowBlockTiler:
         assert self.before is not None
         emitter, (stage, rows) = self.emitter, self.before
         depth = shape(stage.linear.op.weight)[1]
-        source = self.tiler.dram(stage.linear.op.x).at((block.start + row.start) * depth)
+        source = self.tiler.dram(stage.linear.op.x).at((block.start + row.start) * depth, depth)
         emitter.load(source, rows.at(slot=row.number), row.size, depth)
         across = -(-stage.columns // stage.width)
 

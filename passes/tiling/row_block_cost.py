@@ -121,8 +121,10 @@ def row_block_bytes(what: RowBlock, tiles: RowBlockTiles) -> tuple[int, int]:
         last += _epilogue_bytes(after, rows, width, width, 2)
         sums[2] = 2 * lines(4 * block * width)
     fixed = lines(8 * depth)
-    phases = (first + normalized + streams + hidden, normalized + streams + hidden, hidden + last)
-    return fixed + max(phases), max(sums[0] + sums[1], sums[2])
+    if what.before is None:
+        first, sums[0] = first + streams + hidden, sums[1]
+    phases = (first + normalized, normalized + streams + hidden, hidden + last)
+    return fixed + max(phases), max(sums)
 
 
 def _epilogue_bytes(what: Product, rows: int, columns: int, loaded: int, slots: int) -> int:

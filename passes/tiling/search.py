@@ -10,7 +10,7 @@ from girih.runtime.target import Target
 
 _Tiles = TypeVar("_Tiles")
 
-BUS_WEIGHT = 1.0
+BUS_WEIGHT = 3.0
 """What a cycle of the DRAM bus costs beside a cycle of time. A transfer that hides behind the array
 takes no time, but energy: a cycle of the bus takes several times what a cycle of the array does."""
 
