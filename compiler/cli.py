@@ -61,13 +61,18 @@ def compile_command(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse a model that needs the host for an operation.")
     ] = False,
+    mapping: Annotated[
+        Path | None, typer.Option(help="Tiles to use, as `girih inspect --mapping` prints them.")
+    ] = None,
 ) -> None:
     """Compile a model and write the artifact."""
     _check_folder(output)
     with _progress("start") as progress:
         from girih.compiler.cli_models import compile_named
 
-        program = compile_named(model, target, recipe, calibration or [], dump_ir, progress, strict)
+        program = compile_named(
+            model, target, recipe, calibration or [], dump_ir, progress, strict, mapping
+        )
         progress(f"write {output}")
         program.save(output)
     names = ", ".join(program)
@@ -158,6 +163,9 @@ def inspect_command(
     artifact: Artifact,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     disassemble: Annotated[str | None, typer.Option(help="Print this kernel's code.")] = None,
+    mapping: Annotated[
+        bool, typer.Option("--mapping", help="Print the tiles of every region, for `compile`.")
+    ] = False,
 ) -> None:
     """Show what an artifact holds: entries, layers, kernels, what stays on the host and why."""
     from girih.compiler import cli_inspect
@@ -166,6 +174,8 @@ def inspect_command(
     executable = read(artifact)
     if disassemble is not None:
         typer.echo(cli_inspect.disassemble(executable, disassemble), nl=False)
+    elif mapping:
+        typer.echo(executable.metadata.get("mapping", ""), nl=False)
     elif as_json:
         typer.echo(json.dumps(cli_inspect.describe(executable), indent=1))
     else:

@@ -35,6 +35,7 @@ def compile_named(
     dump_ir: Path | None,
     progress: Callable[[str], None],
     strict: bool = False,
+    mapping: Path | None = None,
 ) -> CompiledProgram:
     """Compile the model that a word of the command line names.
 
@@ -52,6 +53,7 @@ def compile_named(
             dump_ir=dump_ir,
             progress=progress,
             strict=strict,
+            mapping=mapping,
         )
     progress(f"load {model}")
     module, inputs = load_model(model)
@@ -66,6 +68,7 @@ def compile_named(
         dump_ir=dump_ir,
         progress=progress,
         strict=strict,
+        mapping=mapping,
     )
 
 

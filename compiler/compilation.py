@@ -32,13 +32,14 @@ from girih.compiler.pipeline import (
     to_bytecode,
 )
 from girih.compiler.precision import widened
-from girih.compiler.program import CompiledProgram
+from girih.compiler.program import MAPPING, CompiledProgram
 from girih.compiler.recipe import Recipe
 from girih.compiler.schedule import describe_entry
 from girih.compiler.strict import refuse_fallback
 from girih.passes.base import Compilation
 from girih.passes.partition import HOST, NPU, Partition
 from girih.passes.quantization.plan import STATE
+from girih.passes.tiling.mapping import read, to_yaml
 from girih.runtime.errors import CompilationError
 from girih.runtime.executable import Executable
 from girih.runtime.target import Target
@@ -89,6 +90,7 @@ def compile(
     recipe: str | Path | Recipe = "w8a8",
     calibration: Calibration | None = None,
     patches: Sequence[Patch] = (),
+    mapping: str | Path | None = None,
     dump_ir: str | Path | None = None,
     progress: Callable[[str], None] = lambda stage: None,
     strict: bool = False,
@@ -106,6 +108,8 @@ def compile(
             the example inputs where none are given.
         patches: work-arounds for model classes that torch.export cannot trace, beside the known
             ones (`girih.Patch`).
+        mapping: a file of tiles (`CompiledProgram.mapping` of this or another program) for the
+            regions that it names; the others are searched for.
         dump_ir: a folder for the IR after every pass.
         progress: called with the name of each stage.
         strict: refuse a model of which an operation falls back to the host (float recipe: of
@@ -117,6 +121,8 @@ def compile(
     """
     entries = _entries(module, example_inputs)
     target, recipe = Target.load(target), Recipe.load(recipe)
+    if mapping is not None:
+        read(Path(mapping))
     patches = (*patches, *known_patches())
     context = create_context()
     with context, ir.Location.unknown():
@@ -132,6 +138,7 @@ def compile(
             importer.import_entry(name, exported.program)
             _mark_states(graph, name, entry)
         compilation = Compilation(importer.parameters, target, _examples(entries, calibration))
+        compilation.mapping = None if mapping is None else Path(mapping)
         dump = Dump(None if dump_ir is None else Path(dump_ir))
         dump(graph, "import")
         run_passes(graph, graph_passes(recipe), compilation, dump, progress)
@@ -161,6 +168,7 @@ def compile(
             kernels=kernels,
             dram_bytes=dram_bytes,
             processor=host_cpu()[0],
+            metadata={MAPPING: to_yaml(target.name, compilation.chosen)},
         )
     return CompiledProgram(executable)
 

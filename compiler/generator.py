@@ -69,7 +69,9 @@ class Generator:
 
     def save(self, path: str | Path) -> None:
         """Write an artifact that `load_generator` reads, whole or not at all."""
-        save(replace(self.program.executable, metadata={_PLAN: self.plan.to_dict()}), path)
+        executable = self.program.executable
+        metadata = {**executable.metadata, _PLAN: self.plan.to_dict()}
+        save(replace(executable, metadata=metadata), path)
 
     def generate(
         self, prompt: Mapping[str, Any], max_new_tokens: int = 20, **how: Any

@@ -19,6 +19,9 @@ from girih.runtime.report import Simulation
 
 Array = NDArray[Any]
 
+MAPPING = "mapping"
+"""Where an executable's metadata holds the tiles of its regions."""
+
 
 class EntryPoint:
     """One entry point of a program. Calls are stateless: states are arguments and results."""
@@ -99,6 +102,11 @@ class CompiledProgram:
     def reference(self, *inputs: Any, integers: bool = False) -> tuple[Array, ...]:
         """Interpret the only entry point; see `EntryPoint.reference`."""
         return self._only.reference(*inputs, integers=integers)
+
+    @property
+    def mapping(self) -> str:
+        """The tiles of every region, as a file that `girih.compile(mapping=...)` reads."""
+        return self.executable.metadata.get(MAPPING, "")
 
     def session(self, device: str = "iree") -> Session:
         """A run of several calls whose states stay on the device; they start as zeros."""

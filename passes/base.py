@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from numpy.typing import NDArray
@@ -25,6 +26,10 @@ class Compilation:
         default_factory=dict[str, list[list[NDArray[Any]]]]
     )
     """Per function, example inputs for the `calibrate` pass."""
+    mapping: Path | None = None
+    """A file of tiles that `tile` takes for the regions that it names."""
+    chosen: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """What `tile` chose: per region its tiles, and what they cost by themselves."""
     statistics: dict[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
     """Largest magnitude per channel (last axis) of each value that `calibrate` observed."""
 

@@ -74,7 +74,7 @@ class _Segment:
             self.emitter,
             compilation.target,
             ir.InsertionPoint(self.marker),
-            Mapping(compilation.target),
+            Mapping(compilation.target, compilation.mapping, compilation.chosen),
         )
         self.code = ir.InsertionPoint(block)
 
@@ -160,8 +160,13 @@ class _Segment:
         self._begin_layer(op)
         return cheapest_region(self.tiler, op)
 
+    def _emit_product(self, product: ProductTiler) -> None:
+        self.tiler.mapping.use(product.what)
+        product.emit()
+
     def _emit_region(self, region: Region) -> list[ir.Operation]:
         self._begin_layer(region.chain.norm)
+        self.tiler.mapping.use(region.what)
         if isinstance(region, RowBlockTiler):
             region.emit()
             self.layers.append(_describe(region.chain.members))
@@ -179,9 +184,9 @@ class _Segment:
             case mfm.IntegerLinearOp() | mfm.IntegerConv1dOp():
                 gelu, add = epilogue(op) if self.fuse else (None, None)
                 group += [follower for follower in (gelu, add) if follower is not None]
-                ProductTiler(tiler, op, gelu, add).emit()
+                self._emit_product(ProductTiler(tiler, op, gelu, add))
             case mfm.IntegerMatmulOp():
-                ProductTiler(tiler, op).emit()
+                self._emit_product(ProductTiler(tiler, op))
             case mfm.IntegerAttentionOp():
                 AttentionTiler(tiler, op).emit()
             case mfm.IntegerLayerNormOp() | mfm.IntegerRmsNormOp():

@@ -108,6 +108,7 @@ def compile_whisper(
     dump_ir: str | Path | None = None,
     progress: Callable[[str], None] = lambda stage: None,
     strict: bool = False,
+    mapping: Path | None = None,
 ) -> CompiledProgram:
     """Compile Whisper tiny.en (or `model`) to a program with the entries ``encode`` and ``decode``.
 
@@ -130,6 +131,7 @@ def compile_whisper(
         dump_ir=dump_ir,
         progress=progress,
         strict=strict,
+        mapping=mapping,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from girih.passes.tiling.layer import LayerTiler
-from girih.passes.tiling.mapping import entry_of, found_of
+from girih.passes.tiling.mapping import entry_of, found_of, tiles_of
 from girih.passes.tiling.search import Candidate, Found, search
 from girih.passes.tiling.sketch import measure
 from girih.runtime.errors import CompilationError
@@ -32,14 +32,14 @@ def choose(
 
     given = mapping.given(region)
     if given is not None:
-        asked = found_of(given, tiles, region).tiles
+        asked = tiles_of(given, tiles, region)
         measured = try_out(asked)
         if measured is None:
             raise CompilationError(
                 f"the mapping's tiles for {region} do not fit target {target.name!r}"
             )
         found = Found(asked, measured, False)
-        mapping.use(region, entry_of(found))
+        mapping.note(region, entry_of(found))
         return found
     is_known, entry = mapping.known(region)
     if not is_known:
@@ -48,5 +48,5 @@ def choose(
         mapping.keep(region, entry)
     if entry is None:
         return None
-    mapping.use(region, entry)
+    mapping.note(region, entry)
     return found_of(entry, tiles, region)

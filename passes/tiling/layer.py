@@ -64,6 +64,7 @@ class LayerTiler:
         kind = ir.MemRefType.get(
             sizes, ir.Type.parse(stored), memory_space=ir.StringAttr.get("dram")
         )
+        assert self._declarations is not None
         with self._declarations:
             op = npu.DramOp(
                 tensor=ir.StringAttr.get(name),

@@ -6,10 +6,10 @@ import hashlib
 import json
 import os
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 
@@ -28,12 +28,18 @@ class Mapping:
     """The choices of one compilation: those given by the user, those known, those searched for.
 
     A region is named by the text of its description (`Product(rows=1500, ...)`); nothing else has a
-    part in the choice. `chosen` holds what this compilation has used, in order.
+    part in the choice. `chosen` holds the regions that the program consists of, in order.
     """
 
-    def __init__(self, target: Target, given: Path | None = None) -> None:
+    def __init__(
+        self,
+        target: Target,
+        given: Path | None = None,
+        chosen: dict[str, dict[str, Any]] | None = None,
+    ) -> None:
         self.target = target
-        self.chosen: dict[str, dict[str, Any]] = {}
+        self.chosen = {} if chosen is None else chosen
+        self._looked_up: dict[str, dict[str, Any]] = {}
         self._given = {} if given is None else read(given)
 
     def given(self, region: str) -> dict[str, Any] | None:
@@ -57,9 +63,13 @@ class Mapping:
         stored[region] = entry
         _write(self.target, stored)
 
-    def use(self, region: str, entry: dict[str, Any]) -> None:
-        """Note that a region of this program has these tiles."""
-        self.chosen[region] = entry
+    def note(self, region: str, entry: dict[str, Any]) -> None:
+        """Note what a region would be given."""
+        self._looked_up[region] = entry
+
+    def use(self, what: Any) -> None:
+        """Note that the region so described is part of the program."""
+        self.chosen[repr(what)] = self._looked_up[repr(what)]
 
 
 def entry_of(found: Found[Any]) -> dict[str, Any]:
@@ -74,12 +84,39 @@ def entry_of(found: Found[Any]) -> dict[str, Any]:
 
 def found_of(entry: dict[str, Any], tiles: type[_Tiles], region: str) -> Found[_Tiles]:
     """The choice that an entry describes."""
-    try:
-        chosen = tiles(**entry["tiles"])
-        measured = Measured(int(entry["cycles"]), int(entry["dram_bytes"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CompilationError(f"mapping of {region}: {error}") from None
-    return Found(chosen, measured, bool(entry.get("is_exact", False)))
+    measured = Measured(int(entry["cycles"]), int(entry["dram_bytes"]))
+    return Found(tiles(**entry["tiles"]), measured, bool(entry["is_exact"]))
+
+
+def tiles_of(entry: dict[str, Any], tiles: type[_Tiles], region: str) -> _Tiles:
+    """The tiles that a user's entry asks for.
+
+    Raises `CompilationError` for fields that such tiles do not have, lack, or cannot hold.
+    """
+    values = entry["tiles"]
+    expected = {each.name: each for each in fields(cast(Any, tiles))}
+    found = set(values) if isinstance(values, dict) else set[str]()
+    if found != set(expected):
+        raise CompilationError(
+            f"mapping of {region}: expected tiles with {', '.join(expected) or 'no fields'}, "
+            f"found {', '.join(sorted(map(str, found))) or 'none'}"
+        )
+    for name, value in values.items():
+        is_number = expected[name].type == "int"
+        if is_number and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise CompilationError(
+                f"mapping of {region}: {name} is {value!r}, expected a whole number of at least 1"
+            )
+    if values.get("outer", "weights") not in ("weights", "inputs"):
+        raise CompilationError(
+            f"mapping of {region}: outer is {values['outer']!r}, expected weights or inputs"
+        )
+    if values.get("stationary", "weight") not in ("weight", "output"):
+        raise CompilationError(
+            f"mapping of {region}: stationary is {values['stationary']!r}, "
+            "expected weight or output"
+        )
+    return tiles(**values)
 
 
 def read(path: Path) -> dict[str, dict[str, Any]]:
@@ -100,7 +137,7 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
         raise CompilationError(
             f"mapping file {path}: expected `regions`, a list of entries with `region` and `tiles`"
         )
-    return {each["region"]: {"cycles": 0, "dram_bytes": 0, **each} for each in regions}
+    return {each["region"]: each for each in regions}
 
 
 def to_yaml(target: str, chosen: dict[str, dict[str, Any]]) -> str:

@@ -235,11 +235,10 @@ class _Table:
         weight_passes = np.where(by_inputs, blocks, np.where(by_weights, 1, row_tiles))
         inputs = np.full_like(self.rows, float(what.rows * what.depth))
         if what.window is not None:
-            inputs = np.where(
-                by_inputs,
-                blocks * self._input_bytes(self.block, 0),
-                row_tiles * self._input_bytes(self.rows, 0),
-            )
+            # Tiles of rows share what their windows overlap.
+            stride, kernel, channels = what.window
+            count = np.where(by_inputs, blocks, row_tiles)
+            inputs = (what.rows * stride + count * (kernel - stride)) * float(channels)
         weights = float(what.columns * what.depth)
         outputs = float(what.rows * what.columns * (what.output_bytes + what.residual_bytes))
         moved = inputs * input_passes + weights * weight_passes + outputs

@@ -273,7 +273,8 @@ class RowBlockTiler:
     def _emit_columns(self, block: Tile, stage: _Stage, start: int) -> None:
         """The product's columns from `start` on, past all rows of the block."""
         assert self.tiles is not None
-        along = -(-block.size // self.tiles.rows)
+        height = self.tiles.rows
+        along = -(-block.size // height)
 
         def columns(rest: Tile) -> None:
             number = rest.number + start // stage.width
@@ -283,9 +284,8 @@ class RowBlockTiler:
             def rows(row: Tile) -> None:
                 self._multiply(block, stage, row, column, number * along + row.number)
 
-            self.emitter.tiles(block.size, min(tiles_rows, block.size), rows)
+            self.emitter.tiles(block.size, min(height, block.size), rows)
 
-        tiles_rows = self.tiles.rows
         self.emitter.tiles(stage.columns - start, stage.width, columns)
 
     def _multiply(self, block: Tile, stage: _Stage, row: Tile, column: Tile, order: Affine) -> None:
@@ -322,8 +322,9 @@ class RowBlockTiler:
         assert self.hidden is not None
         emitter, hidden = self.emitter, self.hidden
         depth, size = shape(stage.linear.op.weight)[1], self.tiles.after_depth
+        height = self.tiles.rows
         parts = -(-depth // size)
-        along = -(-block.size // self.tiles.rows)
+        along = -(-block.size // height)
 
         def columns(column: Tile) -> None:
             stage.epilogue.load(column, column.number)
@@ -352,6 +353,6 @@ class RowBlockTiler:
                 where = Tile(block.start + row.start, row.size, row.number)
                 stage.epilogue.emit(sums, where, column, order, column.number, _ZERO)
 
-            emitter.tiles(block.size, min(self.tiles.rows, block.size), rows)
+            emitter.tiles(block.size, min(height, block.size), rows)
 
         emitter.tiles(stage.columns, stage.width, columns)
