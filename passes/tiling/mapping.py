@@ -65,7 +65,7 @@ class Mapping:
 
     def note(self, region: str, entry: dict[str, Any]) -> None:
         """Note what a region would be given."""
-        self._looked_up[region] = entry
+        self._looked_up[region] = {**entry, "tiles": dict(entry["tiles"])}
 
     def use(self, what: Any) -> None:
         """Note that the region so described is part of the program."""
