@@ -17,6 +17,7 @@ from torch.export.graph_signature import (
 )
 
 from girih.compiler.complex_pairs import compute_in_pairs
+from girih.compiler.overwriting import OVERWRITING
 from girih.compiler.patches.decisions import Guard
 from girih.compiler.refusals import node_line, refuse_dynamic, refuse_operations
 from girih.compiler.sorting import SORTING
@@ -140,7 +141,7 @@ def decompositions() -> dict[torch._ops.OperatorBase, Callable[..., Any]]:  # py
         op: how
         for op, how in table.items()
         if str(op).removeprefix("aten.").partition(".")[0] not in _WHOLE
-    } | SORTING
+    } | {**SORTING, **OVERWRITING}
 
 
 def make_functional(
@@ -170,12 +171,15 @@ def _order_results(program: ExportedProgram, guards: list[Guard]) -> None:
     output = program.graph.output_node()
     values: Any = output.args[0]
     pairs = list(zip(specs, values, strict=True))
+    read = _buffers_read(program)
     own: list[tuple[OutputSpec, Any]] = []
     mutated: list[tuple[OutputSpec, Any]] = []
     for spec, value in pairs:
         if isinstance(spec.arg, ConstantArgument) or not isinstance(spec.arg, TensorArgument):
             continue
         if spec.kind is OutputKind.BUFFER_MUTATION:
+            if spec.target not in read:
+                continue
             raise ImportingError(
                 f"the module changes its buffer {spec.target!r}{node_line(value)}: pass it as an "
                 "input, which then comes back as a result"
@@ -193,6 +197,15 @@ def _order_results(program: ExportedProgram, guards: list[Guard]) -> None:
     ordered = own + mutated
     specs[:] = [spec for spec, _ in ordered]
     output.args = (tuple(value for _, value in ordered),)
+
+
+def _buffers_read(program: ExportedProgram) -> set[str]:
+    """Buffers of which a result needs the value from before the call.
+
+    One that is overwritten before anything reads it keeps nothing from one call to the next.
+    """
+    buffers = program.graph_signature.inputs_to_buffers
+    return {buffers[name] for name in _sources(program.graph.output_node()) if name in buffers}
 
 
 def _sources(value: fx.Node) -> set[str]:

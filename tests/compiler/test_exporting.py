@@ -183,3 +183,23 @@ def test_a_cache_as_input_is_refused() -> None:
     inputs = {"x": torch.ones(2), "scale": Layer(torch.ones(1))}
     with pytest.raises(ImportingError, match="^argument 'scale' of Options.* is a Layer that holds"):
         export(Options(), inputs)
+
+
+class Scratch(nn.Module):
+    """Overwrites a buffer before it reads it, as rotary embeddings of two lengths do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("angles", torch.zeros(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.angles.copy_(torch.where(x.max() > 3, x, 2 * x))
+        return x + self.angles
+
+
+def test_a_buffer_that_is_overwritten_before_it_is_read_is_no_state() -> None:
+    module = Scratch()
+    program = girih.compile(module, (torch.ones(2),), recipe="float")
+    assert program(torch.ones(2))[0].tolist() == [3, 3]
+    assert program(torch.full((2,), 4.0))[0].tolist() == [8, 8]
+    assert module.angles.tolist() == [0, 0], "compiling must not touch the module"
