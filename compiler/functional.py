@@ -17,7 +17,7 @@ from torch.export.graph_signature import (
 )
 
 from girih.compiler.complex_pairs import compute_in_pairs
-from girih.compiler.overwriting import OVERWRITING
+from girih.compiler.definitions import DEFINITIONS
 from girih.compiler.patches.decisions import Guard
 from girih.compiler.refusals import node_line, refuse_dynamic, refuse_operations
 from girih.compiler.sorting import SORTING
@@ -141,7 +141,7 @@ def decompositions() -> dict[torch._ops.OperatorBase, Callable[..., Any]]:  # py
         op: how
         for op, how in table.items()
         if str(op).removeprefix("aten.").partition(".")[0] not in _WHOLE
-    } | {**SORTING, **OVERWRITING}
+    } | {**SORTING, **DEFINITIONS}
 
 
 def make_functional(

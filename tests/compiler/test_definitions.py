@@ -1,0 +1,42 @@
+"""Operations that nothing lowers compute the same when they are taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import girih
+
+X = torch.tensor([[-2.5, -0.0, 0.0, 0.3], [3.0, -1.0, 1e-30, 2.0]])
+
+
+class Apply(nn.Module):
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(x)
+
+
+def stored(x: Tensor) -> Tensor:
+    """Rows and columns written in place, one from integers."""
+    y = torch.zeros_like(x)
+    y[0] = torch.arange(4)
+    y[:, 1::2] = x[:, :1]
+    return y
+
+
+@pytest.mark.parametrize("function", [torch.sign, torch.sgn, torch.erfc, nn.Softshrink(), stored])
+def test_it_computes_what_torch_does(function: Callable[..., Any]) -> None:
+    (found,) = girih.compile(Apply(function), (X,), recipe="float")(X)
+    torch.testing.assert_close(torch.from_numpy(found), function(X), rtol=1e-5, atol=1e-6)
+
+
+def test_signs_of_integers() -> None:
+    x = torch.tensor([-3, 0, 7])
+    assert girih.compile(Apply(torch.sign), (x,), recipe="float")(x)[0].tolist() == [-1, 0, 1]
