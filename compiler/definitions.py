@@ -26,9 +26,33 @@ def erfc(x: Tensor) -> Tensor:
     return 1 - torch.erf(x)
 
 
+def hypot(x: Tensor, y: Tensor) -> Tensor:
+    """aten.hypot by its definition; squares must be finite."""
+    return (x.square() + y.square()).sqrt()
+
+
+def cdist(x: Tensor, y: Tensor, p: float, mode: int | None) -> Any:
+    """aten._cdist_forward: (..., N, C), (..., M, C) -> (..., N, M), for a finite order p > 0.
+
+    As in torch, long lists of points are compared by a product where p is 2 and the mode allows.
+    """
+    many = x.shape[-2] > 25 or y.shape[-2] > 25
+    if p == 2 and (mode == 1 or (mode in (None, 0) and many)):
+        squares = x.square().sum(-1)[..., :, None] + y.square().sum(-1)[..., None, :]
+        return (squares - 2 * (x @ y.transpose(-1, -2))).clamp_min(0).sqrt()
+    if not 0 < p < float("inf"):
+        return NotImplemented
+    distance = (x[..., :, None, :] - y[..., None, :, :]).abs()
+    if p == 2:
+        return distance.square().sum(-1).sqrt()
+    return distance.sum(-1) if p == 1 else distance.pow(p).sum(-1).pow(1 / p)
+
+
 DEFINITIONS: dict[torch._ops.OperatorBase, Callable[..., Any]] = {  # pyright: ignore[reportPrivateUsage]
+    torch.ops.aten._cdist_forward.default: cdist,
     torch.ops.aten.copy.default: copied,
     torch.ops.aten.erfc.default: erfc,
+    torch.ops.aten.hypot.default: hypot,
     torch.ops.aten.sgn.default: sign,
     torch.ops.aten.sign.default: sign,
 }

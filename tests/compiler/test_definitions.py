@@ -31,10 +31,28 @@ def stored(x: Tensor) -> Tensor:
     return y
 
 
-@pytest.mark.parametrize("function", [torch.sign, torch.sgn, torch.erfc, nn.Softshrink(), stored])
+FUNCTIONS = [
+    torch.sign,
+    torch.sgn,
+    torch.erfc,
+    nn.Softshrink(),
+    lambda x: torch.hypot(x, x + 1),
+    stored,
+]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_it_computes_what_torch_does(function: Callable[..., Any]) -> None:
     (found,) = girih.compile(Apply(function), (X,), recipe="float")(X)
     torch.testing.assert_close(torch.from_numpy(found), function(X), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("points", "order"), [(5, 2.0), (30, 2.0), (5, 1.0), (5, 3.0)])
+def test_distances(points: int, order: float) -> None:
+    x = torch.randn(2, points, 4, generator=torch.Generator().manual_seed(0))
+    function = lambda x: torch.cdist(x, x[:, :3] + 1, order)  # noqa: E731
+    (found,) = girih.compile(Apply(function), (x,), recipe="float")(x)
+    torch.testing.assert_close(torch.from_numpy(found), function(x), rtol=1e-4, atol=1e-4)
 
 
 def test_signs_of_integers() -> None:
