@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._decomp import get_decompositions
 
 
 def copied(target: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
@@ -19,6 +20,13 @@ def sign(x: Tensor) -> Any:
     if x.is_complex():
         return NotImplemented
     return (x > 0).to(x.dtype) - (x < 0).to(x.dtype)
+
+
+def fmod(x: Tensor, y: Tensor | float) -> Any:
+    """aten.fmod: the remainder with the sign of the dividend, exact."""
+    size = y.abs() if isinstance(y, Tensor) else abs(y)
+    rest = torch.remainder(x.abs(), size)
+    return torch.where(x < 0, -rest, rest)
 
 
 def erfc(x: Tensor) -> Tensor:
@@ -48,12 +56,35 @@ def cdist(x: Tensor, y: Tensor, p: float, mode: int | None) -> Any:
     return distance.sum(-1) if p == 1 else distance.pow(p).sum(-1).pow(1 / p)
 
 
+def searchsorted(
+    boundaries: Tensor,
+    values: Tensor,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: str | None = None,
+    sorter: Tensor | None = None,
+) -> Any:
+    """aten.searchsorted: how many boundaries (..., N) are below values (..., M); or not above."""
+    if sorter is not None:
+        return NotImplemented
+    if boundaries.ndim > 1:
+        boundaries = boundaries[..., None, :]
+    value = values[..., None]
+    below = boundaries <= value if right or side == "right" else boundaries < value
+    return below.sum(-1).to(torch.int32 if out_int32 else torch.int64)
+
+
 DEFINITIONS: dict[torch._ops.OperatorBase, Callable[..., Any]] = {  # pyright: ignore[reportPrivateUsage]
     torch.ops.aten._cdist_forward.default: cdist,
     torch.ops.aten.copy.default: copied,
     torch.ops.aten.erfc.default: erfc,
+    torch.ops.aten.fmod.Scalar: fmod,
+    torch.ops.aten.fmod.Tensor: fmod,
     torch.ops.aten.hypot.default: hypot,
+    torch.ops.aten.searchsorted.Tensor: searchsorted,
     torch.ops.aten.sgn.default: sign,
     torch.ops.aten.sign.default: sign,
+    **get_decompositions([torch.ops.aten.grid_sampler_2d]),
 }
 """Decompositions by operator; what they do not cover is left alone (`NotImplemented`)."""

@@ -117,7 +117,6 @@ _WHOLE = frozenset(
         "var",
         "std",
         "sum",
-        "logsumexp",
         "addmm",
         "dropout",
         "_unsafe_view",

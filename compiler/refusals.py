@@ -20,7 +20,7 @@ from girih.runtime.errors import ImportingError
 
 _NAMESPACES = ("aten", "prims", "prim", "_operator", "torchvision", "quantized_decomposed")
 """Operators of torch itself; all others are somebody's own."""
-_NO_LOWERING = ("aten.sort", "aten.topk", "aten.kthvalue", "aten.median", "aten.mode")
+_NO_LOWERING = ("aten.sort", "aten.topk", "aten.kthvalue", "aten.median")
 """What torch-mlir lowers to an operation that IREE refuses."""
 
 

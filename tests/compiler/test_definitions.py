@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 import girih
 
@@ -37,14 +38,40 @@ FUNCTIONS = [
     torch.erfc,
     nn.Softshrink(),
     lambda x: torch.hypot(x, x + 1),
+    lambda x: torch.fmod(x, 0.7),
+    lambda x: torch.fmod(x, -x.flip(0) - 0.1),
+    lambda x: x[None, :, None].squeeze((0, 2)),
     stored,
+    lambda x: torch.logsumexp(x, -1),
+    lambda x: torch.searchsorted(torch.linspace(-1, 1, 5), x, right=True),
+    lambda x: torch.median(x, -1),
+    torch.median,
+    lambda x: torch.kthvalue(x, 2, 0),
 ]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_it_computes_what_torch_does(function: Callable[..., Any]) -> None:
-    (found,) = girih.compile(Apply(function), (X,), recipe="float")(X)
-    torch.testing.assert_close(torch.from_numpy(found), function(X), rtol=1e-5, atol=1e-6)
+    found = girih.compile(Apply(function), (X,), recipe="float")(X)
+    expected = pytree.tree_leaves(function(X))
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(torch.from_numpy(ours), theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("mode", "padding", "corners"),
+    [("bilinear", "zeros", False), ("nearest", "border", True), ("bicubic", "reflection", False)],
+)
+def test_samples_of_a_grid(mode: str, padding: str, corners: bool) -> None:
+    """Deformable attention reads an image at places that it computes."""
+    x = torch.randn(2, 3, 5, 6, generator=torch.Generator().manual_seed(0))
+
+    def function(x: Tensor) -> Tensor:
+        grid = 1.2 * torch.tanh(x[:, :2].permute(0, 2, 3, 1))
+        return nn.functional.grid_sample(x, grid, mode, padding, corners)
+
+    (found,) = girih.compile(Apply(function), (x,), recipe="float")(x)
+    torch.testing.assert_close(torch.from_numpy(found), function(x), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("points", "order"), [(5, 2.0), (30, 2.0), (5, 1.0), (5, 3.0)])
