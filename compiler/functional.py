@@ -143,15 +143,13 @@ def decompositions() -> dict[torch._ops.OperatorBase, Callable[..., Any]]:  # py
     } | {**SORTING, **DEFINITIONS}
 
 
-def make_functional(
-    program: ExportedProgram, guards: list[Guard] | None = None
-) -> ExportedProgram:
+def make_functional(program: ExportedProgram, guards: list[Guard] | None = None) -> ExportedProgram:
     """Decompose the tail, drop asserts, turn mutated inputs into results after the user's own.
 
     Decomposing makes mutation visible in the signature alone. Results that are not tensors (None,
     numbers) are dropped. The last of the module's own results are the guards; they are taken away,
-    and those that no input decides are taken out of the list. Raises `ImportingError` where a buffer is mutated, a shape depends on data, or a guard on
-    weights.
+    and those that no input decides are taken out of the list. Raises `ImportingError` where a
+    buffer is state, a shape depends on data, or a guard on weights.
     """
     program = program.run_decompositions(decompositions())
     _order_results(program, [] if guards is None else guards)

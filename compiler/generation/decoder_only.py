@@ -171,7 +171,6 @@ class DecoderOnly:
             examples[name] = examples[name] or [entry.tensors]
         return examples
 
-
     def _compare(self, step: str, logits: Tensor, output: Any) -> None:
         refuse_disagreement(self.model, step, logits, output.logits[:, -1])
 

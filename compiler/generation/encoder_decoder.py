@@ -180,9 +180,7 @@ class _CrossPrefill(nn.Module):
 class _CrossDecode(nn.Module):
     """token (1, 1), row (1,), position (1, 1), own cache, cross cache -> logits, own cache."""
 
-    def __init__(
-        self, model: nn.Module, width: int, encoded: type[Any], encoded_size: int
-    ) -> None:
+    def __init__(self, model: nn.Module, width: int, encoded: type[Any], encoded_size: int) -> None:
         super().__init__()
         self.encoded = encoded
         self.encoded_size = encoded_size

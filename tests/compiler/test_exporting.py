@@ -181,7 +181,9 @@ def test_what_a_returned_cache_holds_are_results() -> None:
 
 def test_a_cache_as_input_is_refused() -> None:
     inputs = {"x": torch.ones(2), "scale": Layer(torch.ones(1))}
-    with pytest.raises(ImportingError, match="^argument 'scale' of Options.* is a Layer that holds"):
+    with pytest.raises(
+        ImportingError, match="^argument 'scale' of Options.* is a Layer that holds"
+    ):
         export(Options(), inputs)
 
 
