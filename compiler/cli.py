@@ -272,6 +272,8 @@ def _check_folder(path: Path | None) -> None:
     """Refuse a place that can not be written to before the work rather than after it."""
     if path is not None and not path.absolute().parent.is_dir():
         raise InputError(f"{path}: no folder {path.parent}")
+    if path is not None and path.is_dir():
+        raise InputError(f"{path}: is a folder, expected the name of a file")
 
 
 def _report_text(report: Report, suffix: str, title: str) -> str:

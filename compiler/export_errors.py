@@ -66,6 +66,16 @@ def explain_run(error: BaseException, module: torch.nn.Module) -> str:
     return f"{type(module).__name__} does not run on its example inputs{at}: {first_line(error)}"
 
 
+def explain_generation(error: BaseException, module: torch.nn.Module) -> str:
+    """One sentence about an exception while a model ran over a prompt with a cache of ours."""
+    frame = error_frame(error)
+    at = f" at {frame_text(frame)}" if frame else ""
+    return (
+        f"{type(module).__name__} does not generate with a cache of fixed length{at}: "
+        f"{first_line(error)}; compile its forward with girih.compile, which needs no cache"
+    )
+
+
 def error_frame(error: BaseException) -> Frame | None:
     """The innermost frame of the model's own code in a traceback, or in those of its causes."""
     seen: BaseException | None = error

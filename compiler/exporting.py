@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from girih.compiler.patches.base import (
 )
 from girih.compiler.patches.decisions import Guard, replaying
 from girih.compiler.refusals import refuse_inputs, refuse_module, refuse_results
+from girih.compiler.results import tensors_of
 from girih.runtime.errors import ImportingError
 
 _TOLERANCE = 1e-3
@@ -115,9 +117,10 @@ def _trace(
     """Export with patches in place, and compare with what the eager run gave."""
     guards: list[Guard] = []
     with preserved(module), applied(module, patches, recording) as names, ExitStack() as stack:
+        forward = _returning_tensors(module.forward)
         if recording.replays:
-            forward = replaying(module.forward, recording.decisions, guards)
-            stack.enter_context(replaced(Replacement(module, "forward", forward)))
+            forward = replaying(forward, recording.decisions, guards)
+        stack.enter_context(replaced(Replacement(module, "forward", forward)))
         with quiet():
             exported = torch.export.export(module, args, kwargs or None, strict=False)
         program = make_functional(exported, guards)
@@ -131,13 +134,23 @@ def _trace(
     )
 
 
+def _returning_tensors(forward: Callable[..., Any]) -> Callable[..., list[Tensor]]:
+    """The function without what is no tensor in its result: torch.export knows no caches."""
+
+    @wraps(forward)
+    def call(*args: Any, **kwargs: Any) -> list[Tensor]:
+        return tensors_of(forward(*args, **kwargs))
+
+    return call
+
+
 def _compare(
     program: ExportedProgram, args: tuple[Any, ...], kwargs: dict[str, Any], eager: Any
 ) -> tuple[str, ...]:
     """Say where the exported program does not compute what the module computed."""
     flat = [value for value in pytree.tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
     found = program.graph_module(*_lifted(program), *flat)
-    expected = [value for value in pytree.tree_leaves(eager) if isinstance(value, Tensor)]
+    expected = tensors_of(eager)
     notes: list[str] = []
     for index, (ours, theirs) in enumerate(zip(found, expected, strict=False)):
         difference = _relative_difference(ours, theirs)

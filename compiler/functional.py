@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch.export.graph_signature import (
 )
 
 from girih.compiler.complex_pairs import compute_in_pairs
+from girih.compiler.definitions import DEFINITIONS
 from girih.compiler.patches.decisions import Guard
 from girih.compiler.refusals import node_line, refuse_dynamic, refuse_operations
 from girih.compiler.sorting import SORTING
@@ -116,7 +117,6 @@ _WHOLE = frozenset(
         "var",
         "std",
         "sum",
-        "logsumexp",
         "addmm",
         "dropout",
         "_unsafe_view",
@@ -140,19 +140,19 @@ def decompositions() -> dict[torch._ops.OperatorBase, Callable[..., Any]]:  # py
         op: how
         for op, how in table.items()
         if str(op).removeprefix("aten.").partition(".")[0] not in _WHOLE
-    } | SORTING
+    } | {**SORTING, **DEFINITIONS}
 
 
-def make_functional(program: ExportedProgram, guards: Sequence[Guard] = ()) -> ExportedProgram:
+def make_functional(program: ExportedProgram, guards: list[Guard] | None = None) -> ExportedProgram:
     """Decompose the tail, drop asserts, turn mutated inputs into results after the user's own.
 
     Decomposing makes mutation visible in the signature alone. Results that are not tensors (None,
-    numbers) are dropped. The last of the module's own results are the guards; they are taken away.
-    Raises `ImportingError` where a buffer is mutated, a shape depends on data, or a guard on
-    weights.
+    numbers) are dropped. The last of the module's own results are the guards; they are taken away,
+    and those that no input decides are taken out of the list. Raises `ImportingError` where a
+    buffer is state, a shape depends on data, or a guard on weights.
     """
     program = program.run_decompositions(decompositions())
-    _order_results(program, guards)
+    _order_results(program, [] if guards is None else guards)
     _take_lists_apart(program.graph)
     _erase_dead(program.graph)
     compute_in_pairs(program.graph)
@@ -163,17 +163,20 @@ def make_functional(program: ExportedProgram, guards: Sequence[Guard] = ()) -> E
     return program
 
 
-def _order_results(program: ExportedProgram, guards: Sequence[Guard]) -> None:
+def _order_results(program: ExportedProgram, guards: list[Guard]) -> None:
     specs = program.graph_signature.output_specs
     output = program.graph.output_node()
     values: Any = output.args[0]
     pairs = list(zip(specs, values, strict=True))
+    read = _buffers_read(program)
     own: list[tuple[OutputSpec, Any]] = []
     mutated: list[tuple[OutputSpec, Any]] = []
     for spec, value in pairs:
         if isinstance(spec.arg, ConstantArgument) or not isinstance(spec.arg, TensorArgument):
             continue
         if spec.kind is OutputKind.BUFFER_MUTATION:
+            if spec.target not in read:
+                continue
             raise ImportingError(
                 f"the module changes its buffer {spec.target!r}{node_line(value)}: pass it as an "
                 "input, which then comes back as a result"
@@ -181,28 +184,46 @@ def _order_results(program: ExportedProgram, guards: Sequence[Guard]) -> None:
         user = OutputSpec(OutputKind.USER_OUTPUT, spec.arg, None)
         target = mutated if spec.kind is OutputKind.USER_INPUT_MUTATION else own
         target.append((user, value))
-    for guard in guards[::-1]:
+    inputs = frozenset(program.graph_signature.user_inputs)
+    for index in reversed(range(len(guards))):
         _, value = own.pop()
-        _refuse_weights(program, value, guard)
+        sources = _sources(value)
+        _refuse_weights(program, sources, guards[index])
+        if sources.isdisjoint(inputs):
+            del guards[index]
     ordered = own + mutated
     specs[:] = [spec for spec, _ in ordered]
     output.args = (tuple(value for _, value in ordered),)
 
 
-def _refuse_weights(program: ExportedProgram, value: fx.Node, guard: Guard) -> None:
-    """Refuse a decision that is made by what the model computes, and not by its inputs alone."""
-    weights = program.graph_signature.inputs_to_parameters
+def _buffers_read(program: ExportedProgram) -> set[str]:
+    """Buffers of which a result needs the value from before the call.
+
+    One that is overwritten before anything reads it keeps nothing from one call to the next.
+    """
+    buffers = program.graph_signature.inputs_to_buffers
+    return {buffers[name] for name in _sources(program.graph.output_node()) if name in buffers}
+
+
+def _sources(value: fx.Node) -> set[str]:
+    """Names of all that a value is computed from."""
     seen: set[fx.Node] = set()
     waiting = [value]
     while waiting:
         node = waiting.pop()
-        if node.name in weights:
-            raise ImportingError(
-                f"{guard.line} decides by values that are computed with {weights[node.name]}: they "
-                "differ from one input to the next, and shapes must be known at compile time"
-            )
         waiting.extend(each for each in node.all_input_nodes if each not in seen)
         seen.update(node.all_input_nodes)
+    return {node.name for node in seen}
+
+
+def _refuse_weights(program: ExportedProgram, sources: set[str], guard: Guard) -> None:
+    """Refuse a decision that is made by what the model computes, and not by its inputs alone."""
+    for name, weight in program.graph_signature.inputs_to_parameters.items():
+        if name in sources:
+            raise ImportingError(
+                f"{guard.line} decides by values that are computed with {weight}: they "
+                "differ from one input to the next, and shapes must be known at compile time"
+            )
 
 
 def _take_lists_apart(graph: fx.Graph) -> None:

@@ -12,12 +12,13 @@ from torch import nn
 
 from girih.compiler.artifact import load, save
 from girih.compiler.compilation import compile
+from girih.compiler.export_errors import explain_generation
 from girih.compiler.generation.decoder_only import DecoderOnly
 from girih.compiler.generation.encoder_decoder import EncoderDecoder
 from girih.compiler.patches import Patch
 from girih.compiler.program import CompiledProgram
 from girih.compiler.recipe import Recipe
-from girih.runtime.errors import ArtifactError
+from girih.runtime.errors import ArtifactError, CompilationError, GirihError
 from girih.runtime.execution import Session
 from girih.runtime.prompting import Generation, PromptPlan, Sampling
 from girih.runtime.target import Target
@@ -122,8 +123,13 @@ def compile_generator(
     Raises `GirihError` where the model or the prompt can not be used.
     """
     build = EncoderDecoder if model.config.is_encoder_decoder else DecoderOnly  # type: ignore[union-attr]
-    parts = build(model.eval(), prompt, cache_length, tuple(sorted(prefill_lengths)))
-    examples = parts.calibration([prompt, *calibration])
+    try:
+        parts = build(model.eval(), prompt, cache_length, tuple(sorted(prefill_lengths)))
+        examples = parts.calibration([prompt, *calibration])
+    except GirihError:
+        raise
+    except Exception as error:
+        raise CompilationError(explain_generation(error, model)) from error
     program = compile(
         parts.entries,
         calibration=examples,

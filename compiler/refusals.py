@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from girih.compiler.export_errors import forward_line
+from girih.compiler.results import tensors_of
 from girih.compiler.sorting import LONGEST
 from girih.passes.advice import way_out
 from girih.passes.locations import frame_text, model_frame
@@ -19,7 +20,7 @@ from girih.runtime.errors import ImportingError
 
 _NAMESPACES = ("aten", "prims", "prim", "_operator", "torchvision", "quantized_decomposed")
 """Operators of torch itself; all others are somebody's own."""
-_NO_LOWERING = ("aten.sort", "aten.topk", "aten.kthvalue", "aten.median", "aten.mode")
+_NO_LOWERING = ("aten.sort", "aten.topk", "aten.kthvalue", "aten.median")
 """What torch-mlir lowers to an operation that IREE refuses."""
 
 
@@ -27,6 +28,13 @@ def refuse_inputs(module: torch.nn.Module, inputs: Iterable[Any] | Mapping[str, 
     """Refuse example inputs that no program takes: empty, complex, sparse, quantized tensors."""
     named = inputs.items() if isinstance(inputs, Mapping) else enumerate(inputs)
     for name, value in named:
+        if not isinstance(value, Tensor) and tensors_of(value):
+            raise ImportingError(
+                f"argument {name!r} of {type(module).__name__}{_forward(module)} is a "
+                f"{type(value).__name__} that holds tensors: a program takes tensors, so pass them "
+                "one by one to a module that puts them together (girih.compile_generator does it "
+                "for caches)"
+            )
         if isinstance(value, Tensor):
             problem = _tensor_problem(value)
             if problem:
@@ -58,13 +66,14 @@ def refuse_results(module: torch.nn.Module, result: Any) -> None:
                 f"{type(module).__name__}{_forward(module)} returns a {type(leaf).__name__} beside "
                 "its tensors: return tensors alone, and add the rest outside of the model"
             )
-    if all(isinstance(leaf, int | float | bool | None) for leaf in leaves):
+    tensors = tensors_of(result)
+    if not tensors:
         raise ImportingError(
             f"{type(module).__name__}{_forward(module)} returns no tensor: a program computes "
             "tensors, so return at least one"
         )
-    for leaf in leaves:
-        problem = _tensor_problem(leaf) if isinstance(leaf, Tensor) else None
+    for tensor in tensors:
+        problem = _tensor_problem(tensor)
         if problem:
             raise ImportingError(
                 f"a result of {type(module).__name__}{_forward(module)} is {problem[0]}: "

@@ -35,6 +35,26 @@ def topk(
     return _sorted(x, dim, largest, k)
 
 
+def kthvalue(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
+    """The k-th of the elements in ascending order, k from 1, and its index."""
+    sorted_elements = _sorted(x, dim, False, k)
+    if sorted_elements is NotImplemented:
+        return NotImplemented
+    values, indices = (each.narrow(dim, k - 1, 1) for each in sorted_elements)
+    return (values, indices) if keepdim else (values.squeeze(dim), indices.squeeze(dim))
+
+
+def median(x: Tensor, dim: int, keepdim: bool = False) -> Any:
+    """The lower one of the two middle elements, and its index."""
+    return kthvalue(x, (x.shape[dim] + 1) // 2 if x.dim() else 1, dim, keepdim)
+
+
+def median_of_all(x: Tensor) -> Any:
+    """The median of all elements, without axes."""
+    found = median(x.flatten(), 0)
+    return found if found is NotImplemented else found[0]
+
+
 def _sorted(x: Tensor, dim: int, descending: bool, count: int | None) -> Any:
     size = x.shape[dim] if x.dim() else 1
     if x.dim() == 0 or size > LONGEST:
@@ -52,6 +72,9 @@ def _sorted(x: Tensor, dim: int, descending: bool, count: int | None) -> Any:
 
 
 SORTING: dict[torch._ops.OperatorBase, Callable[..., Any]] = {  # pyright: ignore[reportPrivateUsage]
+    torch.ops.aten.kthvalue.default: kthvalue,
+    torch.ops.aten.median.default: median_of_all,
+    torch.ops.aten.median.dim: median,
     torch.ops.aten.sort.default: sort,
     torch.ops.aten.sort.stable: sort_stable,
     torch.ops.aten.topk.default: topk,

@@ -155,7 +155,14 @@ def _retype_signature(function: func.FuncOp) -> None:
     function.attributes["function_type"] = ir.TypeAttr.get(signature)
 
 
-_PURE = ("torch.constant.", "torch.prim.ListConstruct", "torch.aten.", "torch.operator", "torch_c.")
+_PURE = (
+    "torch.constant.",
+    "torch.prim.ListConstruct",
+    "torch.aten.",
+    "torch.prims.",
+    "torch.operator",
+    "torch_c.",
+)
 
 
 def erase_unused(block: ir.Block) -> None:

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from transformers.cache_utils import DynamicCache
 
 from girih.compiler.compilation import Entry
+from girih.compiler.generation.agreement import cache_of, refuse_disagreement
 from girih.compiler.generation.features import (
     Tower,
     end_tokens,
@@ -52,7 +53,7 @@ class DecoderOnly:
             )
         self.model = model
         self.prompt = dict(prompt)
-        calls, output = observe(model, self.prompt)
+        calls, self.output = observe(model, self.prompt)
         self.features = [features_of(owner, method, call, prompt) for owner, method, call in calls]
         tower = [name for each in self.features for name in each.inputs]
         fixed = {
@@ -80,7 +81,7 @@ class DecoderOnly:
             grids=grids,
             end=end_tokens(model),
         )
-        rows = rows_of(output.past_key_values)
+        rows = rows_of(cache_of(model, self.output))
         self.layers = len(rows) // 2
         self.entries = self._entries(rows)
 
@@ -134,7 +135,11 @@ class DecoderOnly:
         )
 
     def calibration(self, prompts: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[Any, ...]]]:
-        """Inputs of every entry, from a run of the modules over prompts and a few new tokens."""
+        """Inputs of every entry, from a run of the modules over prompts and a few new tokens.
+
+        The first prompt is the example. Raises `CompilationError` where the modules do not say
+        about it what the model says.
+        """
         examples: dict[str, list[tuple[Any, ...]]] = {name: [] for name in self.entries}
         plan = self.plan
         with torch.no_grad():
@@ -150,6 +155,8 @@ class DecoderOnly:
                 inputs = (*self._prefill_inputs(prompt, length), *features)
                 examples[f"prefill_{length}"].append(inputs)
                 logits, *caches = self.entries[f"prefill_{length}"].module(*inputs)
+                if prompt is prompts[0]:
+                    self._compare("the prompt's last token", logits, self.output)
                 _, following = plan.positions(arrays["input_ids"][0])
                 shape = (3, 1, 1) if plan.three_axes else (1, 1)
                 for step in range(min(CALIBRATION_TOKENS, plan.cache_length - count)):
@@ -158,9 +165,23 @@ class DecoderOnly:
                     inputs = (token, torch.tensor([count + step]), position, *caches)
                     examples["decode"].append(inputs)
                     logits, *caches = self.entries["decode"].module(*inputs)
+                    if prompt is prompts[0] and step == 0:
+                        self._compare("the first new token", logits, self._next(token, position))
         for name, entry in self.entries.items():
             examples[name] = examples[name] or [entry.tensors]
         return examples
+
+    def _compare(self, step: str, logits: Tensor, output: Any) -> None:
+        refuse_disagreement(self.model, step, logits, output.logits[:, -1])
+
+    def _next(self, token: Tensor, position: Tensor) -> Any:
+        """What the model says after the example prompt and a token, with a cache of its own."""
+        return self.model(
+            input_ids=token,
+            position_ids=position,
+            past_key_values=self.output.past_key_values,
+            use_cache=True,
+        )
 
 
 class _Prefill(nn.Module):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from girih.compiler.compilation import Entry
+from girih.compiler.generation.agreement import cache_of, refuse_disagreement
 from girih.compiler.generation.decoder_only import CALIBRATION_TOKENS
 from girih.compiler.generation.features import end_tokens
 from girih.compiler.models.static_cache import cross_cache, empty_rows, rows_of, self_cache
@@ -40,9 +41,10 @@ class EncoderDecoder:
         with torch.no_grad():
             arguments: dict[str, Any] = {**encoder, "decoder_input_ids": start}
             output: Any = model(**arguments, use_cache=True)
+            self.output = output
             # Some models have a class of their own for what the encoder returns.
             self.encoded = type(model.get_encoder()(**encoder))  # type: ignore[operator]
-        cache = output.past_key_values
+        cache = cache_of(model, output)
         self.start: Tensor = start
         self.own = rows_of(cache.self_attention_cache)
         self.cross = rows_of(cache.cross_attention_cache)
@@ -75,7 +77,7 @@ class EncoderDecoder:
                 },
             )
         entries["decode"] = Entry(
-            _CrossDecode(self.model, width, self.encoded),
+            _CrossDecode(self.model, width, self.encoded, hidden.shape[-1]),
             (self.start[:, :1], torch.tensor([1]), torch.tensor([[1]]), *caches, *self.cross),
             reads={
                 **{3 + index: f"cache{index}" for index in range(width)},
@@ -95,7 +97,11 @@ class EncoderDecoder:
         )
 
     def calibration(self, prompts: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[Any, ...]]]:
-        """Inputs of every entry, from a run of the modules over prompts and a few new tokens."""
+        """Inputs of every entry, from a run of the modules over prompts and a few new tokens.
+
+        The first prompt is the example. Raises `CompilationError` where the modules do not say
+        about it what the model says.
+        """
         examples: dict[str, list[tuple[Any, ...]]] = {name: [] for name in self.entries}
         plan = self.plan
         with torch.no_grad():
@@ -109,14 +115,31 @@ class EncoderDecoder:
                 inputs = (*self._prefill_inputs(tokens, length), hidden)
                 examples[f"prefill_{length}"].append(inputs)
                 logits, *rows = self.entries[f"prefill_{length}"].module(*inputs)
+                if prompt is prompts[0]:
+                    self._compare("the prompt's last token", logits, self.output)
                 for step in range(min(CALIBRATION_TOKENS, plan.cache_length - count)):
                     token = logits.reshape(-1).argmax().reshape(1, 1)
                     row = torch.tensor([count + step])
                     inputs = (token, row, row[None], *rows)
                     examples["decode"].append(inputs)
                     logits, *own = self.entries["decode"].module(*inputs)
+                    if prompt is prompts[0] and step == 0:
+                        self._compare("the first new token", logits, self._next(token))
                     rows[: len(own)] = own
         return examples
+
+    def _compare(self, step: str, logits: Tensor, output: Any) -> None:
+        refuse_disagreement(self.model, step, logits, output.logits[:, -1])
+
+    def _next(self, token: Tensor) -> Any:
+        """What the model says after the example prompt and a token, with a cache of its own."""
+        encoded = self.encoded(last_hidden_state=self.output.encoder_last_hidden_state)
+        return self.model(
+            decoder_input_ids=token,
+            encoder_outputs=encoded,
+            past_key_values=self.output.past_key_values,
+            use_cache=True,
+        )
 
 
 class _Encode(nn.Module):
@@ -157,9 +180,10 @@ class _CrossPrefill(nn.Module):
 class _CrossDecode(nn.Module):
     """token (1, 1), row (1,), position (1, 1), own cache, cross cache -> logits, own cache."""
 
-    def __init__(self, model: nn.Module, width: int, encoded: type[Any]) -> None:
+    def __init__(self, model: nn.Module, width: int, encoded: type[Any], encoded_size: int) -> None:
         super().__init__()
         self.encoded = encoded
+        self.encoded_size = encoded_size
         self.model = model
         self.width = width
 
@@ -173,7 +197,7 @@ class _CrossDecode(nn.Module):
         cache = cross_cache(own, rows[self.width :])
         # The decoder reads the encoder's output through the cache; only its length is looked at.
         keys = rows[self.width]
-        encoded = keys.new_zeros(1, keys.shape[1], self.model.config.hidden_size)  # type: ignore[union-attr]
+        encoded = keys.new_zeros(1, keys.shape[1], self.encoded_size)
         output = self.model(
             decoder_input_ids=token,
             encoder_outputs=self.encoded(last_hidden_state=encoded),

@@ -161,8 +161,10 @@ def replaced(replacement: Replacement) -> Generator[None]:
 def preserved(module: nn.Module) -> Generator[None]:
     """Undo what a run sets in modules: some keep tensors, which an export leaves without values.
 
-    Hooks that it registers go too: what notes that they are there is gone as well.
+    Hooks that it registers go too: what notes that they are there is gone as well. Buffers that it
+    writes to have their values back.
     """
+    buffers = [(each, each._version, each.detach().clone()) for each in module.buffers()]
     before = [
         (each, dict(vars(each)), {name: dict(vars(each)[name]) for name in _TABLES})
         for each in module.modules()
@@ -176,6 +178,9 @@ def preserved(module: nn.Module) -> Generator[None]:
             for name, table in tables.items():
                 vars(each)[name].clear()
                 vars(each)[name].update(table)
+        for buffer, version, values in buffers:
+            if buffer._version != version:
+                buffer.copy_(values)
 
 
 _TABLES = (

@@ -267,7 +267,7 @@ _CONDITIONS: dict[type, Callable[[Any], bool]] = {
         op.function.value in ("multiply", "subtract")
         or (op.function.value == "divide" and is_weight(op.rhs) and not is_weight(op.lhs))
     ),
-    MatmulOp: lambda op: not is_weight(op.lhs) and not is_weight(op.rhs),
+    MatmulOp: lambda op: not (is_weight(op.lhs) and is_weight(op.rhs)),
     PadOp: lambda op: op.value.value == 0,
     UnaryOp: lambda op: op.function.value in (*RAMPS, "negate"),
 }

@@ -164,6 +164,7 @@ CONVERTERS: dict[str, Converter] = {
     "torch.aten.unsqueeze": reshape,
     "torch.aten.squeeze": reshape,
     "torch.aten.squeeze.dim": reshape,
+    "torch.aten.squeeze.dims": reshape,
     "torch.aten.expand": expand,
     "torch.aten.transpose.int": transpose,
     "torch.aten.t": matrix_transpose,

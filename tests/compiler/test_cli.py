@@ -170,6 +170,7 @@ def test_compile_an_exported_program(tmp_path: Path) -> None:
         ("run m.girih --random --entry other", "no entry point 'other': the program has main"),
         ("run m.girih --random --device gpu", "no device 'gpu': expected iree or npu"),
         ("run m.girih --random -o none/out.npz", "no folder"),
+        ("run m.girih --random -o .", "is a folder, expected the name of a file"),
         ("run missing.girih --random", "missing.girih: can not be read"),
         ("run short.girih --random", "short.girih: has "),
         ("simulate short.girih --random", "truncated"),

@@ -158,3 +158,50 @@ def test_hooks_that_a_run_registers_go_with_the_note_that_they_are_there() -> No
     assert not module.linear._forward_hooks
     assert torch.equal(module(x), module.linear(x)), "one hook, not two"
     torch.testing.assert_close(module(x), x @ module.linear.weight.T + module.linear.bias + 1)
+
+
+class Layer:
+    """Not a type that torch knows, as the layers of a cache are not."""
+
+    def __init__(self, keys: Tensor) -> None:
+        self.length, self.keys = 3, keys
+
+
+class Caching(nn.Module):
+    """Returns an object that holds tensors, as transformers' causal models do if not told."""
+
+    def forward(self, x: Tensor) -> dict[str, Any]:
+        return {"y": x * 2, "cache": Layer(x + 1)}
+
+
+def test_what_a_returned_cache_holds_are_results() -> None:
+    y, keys = girih.compile(Caching(), (torch.ones(2),), recipe="float")(torch.ones(2))
+    assert y.tolist() == keys.tolist() == [2, 2]
+
+
+def test_a_cache_as_input_is_refused() -> None:
+    inputs = {"x": torch.ones(2), "scale": Layer(torch.ones(1))}
+    with pytest.raises(
+        ImportingError, match="^argument 'scale' of Options.* is a Layer that holds"
+    ):
+        export(Options(), inputs)
+
+
+class Scratch(nn.Module):
+    """Overwrites a buffer before it reads it, as rotary embeddings of two lengths do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("angles", torch.zeros(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.angles.copy_(torch.where(x.max() > 3, x, 2 * x))
+        return x + self.angles
+
+
+def test_a_buffer_that_is_overwritten_before_it_is_read_is_no_state() -> None:
+    module = Scratch()
+    program = girih.compile(module, (torch.ones(2),), recipe="float")
+    assert program(torch.ones(2))[0].tolist() == [3, 3]
+    assert program(torch.full((2,), 4.0))[0].tolist() == [8, 8]
+    assert module.angles.tolist() == [0, 0], "compiling must not touch the module"

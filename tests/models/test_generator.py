@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers as hf
 from torch import Tensor
 
 import girih
 from girih.compiler.compilation import Entry
 from girih.compiler.generation.decoder_only import DecoderOnly
 from girih.compiler.generation.encoder_decoder import EncoderDecoder
+from girih.runtime.errors import CompilationError
 from girih.runtime.prompting import Generation, PromptPlan, Sampling
 from tests.models.generators import EXAMPLES
 
@@ -165,3 +167,49 @@ def test_multimodal_positions_follow_the_grid() -> None:
     expected = [[0, 1, 1, 1, 1, 1, 1, 4], [0, 1, 1, 1, 2, 2, 2, 4], [0, 1, 2, 3, 1, 2, 3, 4]]
     assert positions.tolist() == expected
     assert following == 5
+
+
+def causal(model_class: Any, config: Any) -> Any:
+    """A causal model whose tokens vary."""
+    torch.manual_seed(0)
+    model = model_class(config).eval()
+    for weight in model.parameters():
+        if weight.ndim > 1:
+            torch.nn.init.normal_(weight, std=0.3)
+    return model
+
+
+def test_a_model_that_reads_the_length_of_its_cache_is_refused() -> None:
+    """GPT-Neo places its window of local attention by how many keys there are."""
+    config = hf.GPTNeoConfig(
+        hidden_size=32,
+        num_layers=2,
+        num_heads=4,
+        vocab_size=99,
+        max_position_embeddings=64,
+        attention_types=[[["global", "local"], 1]],
+        window_size=4,
+    )
+    prompt = {"input_ids": torch.arange(1, 9)[None]}
+    with pytest.raises(CompilationError, match="GPTNeoForCausalLM computes something else with a"):
+        girih.compile_generator(
+            causal(hf.GPTNeoForCausalLM, config), prompt, recipe="float", cache_length=32
+        )
+
+
+def test_a_model_without_keys_and_values_is_refused() -> None:
+    config = hf.MambaConfig(hidden_size=32, num_hidden_layers=2, vocab_size=99, state_size=4)
+    prompt = {"input_ids": torch.arange(1, 9)[None]}
+    with pytest.raises(CompilationError, match="MambaForCausalLM does not keep keys and values"):
+        girih.compile_generator(causal(hf.MambaForCausalLM, config), prompt, recipe="float")
+
+
+def test_a_model_that_a_cache_of_fixed_length_stops_is_refused_with_the_line() -> None:
+    """Falcon's ALiBi biases are as many as the tokens so far, and not as the keys."""
+    config = hf.FalconConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, vocab_size=99, alibi=True
+    )
+    prompt = {"input_ids": torch.arange(1, 9)[None]}
+    message = r"FalconForCausalLM does not generate with a cache of fixed length at .*falcon\.py:"
+    with pytest.raises(CompilationError, match=message):
+        girih.compile_generator(causal(hf.FalconForCausalLM, config), prompt, recipe="float")

@@ -342,6 +342,19 @@ def test_attention_over_what_is_known_now() -> None:
     assert decibels(module(x), quantized.run(x)[0]) > 25
 
 
+@pytest.mark.parametrize("left", [False, True])
+def test_a_product_with_a_batch_of_constants(left: bool) -> None:
+    """DeBERTa's positions are known at compile time, one table for each head."""
+    table = normal(2, 8, 8, seed=5)
+    module = Call(
+        lambda x, m: table @ m(x) if left else m(x) @ table, seeded(lambda: nn.Linear(8, 8))
+    )
+    x = normal(2, 8, 8)
+    quantized = quantize(module, x)
+    assert "mfm.matmul" not in quantized.names()
+    assert decibels(module(x), quantized.run(x)[0]) > 25
+
+
 def test_what_hides_a_score_does_not_share_its_scale() -> None:
     """Attention written out, scores capped as Gemma 2 has them, and a mask that is added."""
 

@@ -98,6 +98,14 @@ def test_a_mask_that_only_stores_is_read_by_no_program() -> None:
     assert torch.equal(results(found, model, X, ~MASK)[0], model(X, ~MASK))
 
 
+def test_what_no_input_decides_needs_no_word() -> None:
+    def positions(m: Any, x: Tensor, mask: Tensor) -> Tensor:
+        return x + 1 if (torch.arange(len(x)) >= 0).all() else x
+
+    found = export(Reader(positions), (X, MASK), (INPUTS_DECIDE,))
+    assert found.decisions == ()
+
+
 def test_a_decision_by_what_the_model_computes_is_refused() -> None:
     with pytest.raises(ImportingError, match=r"decides by values that are computed with .*scale"):
         exported(lambda m, x: x + 1 if (x * m.scale).sum() > 4 else x - 1, X)
