@@ -113,6 +113,9 @@ def _cards(report: Report) -> str:
     if report.traffic_bound_bytes:
         traffic = moved / report.traffic_bound_bytes
         cards.append((f"{traffic:.2f} x", "the least DRAM traffic, summed over the layers"))
+    if report.rows.activates:
+        opened = f"of DRAM bursts hit an open page, {report.rows.activates:,} were opened"
+        cards.append((f"{report.rows.hit_rate:.1%}", opened))
     if report.calls > 1:
         cards.append((f"{report.calls}", "calls added up"))
     inner = "".join(
