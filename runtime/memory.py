@@ -77,8 +77,9 @@ class Dram(_Model):
     def page_parameters(self, frequency_hz: int) -> dict[str, int] | None:
         """The pages as the simulator's core has them.
 
-        Row times in bus bytes, the time in which the bus moves a byte, rounded up; those of refresh
-        in cycles, the interval rounded down and the others up.
+        Row times in bus bytes, the time in which the bus moves a byte, rounded up, and the overhead
+        of a transfer rounded down; times of refresh in cycles, the interval rounded down and the
+        others up.
         """
         pages = self.pages
         if pages is None:
@@ -93,6 +94,7 @@ class Dram(_Model):
             "precharge": math.ceil(_exact(pages.precharge_nanoseconds) * per_nanosecond),
             "row_cycle": math.ceil(_exact(pages.row_cycle_nanoseconds) * per_nanosecond),
             "activate_gap": math.ceil(_exact(pages.activate_gap_nanoseconds) * per_nanosecond),
+            "overhead": math.floor(self.overhead_cycles * per_nanosecond / cycles),
             "refresh_interval_cycles": math.floor(
                 _exact(pages.refresh_interval_nanoseconds) * cycles
             ),

@@ -131,6 +131,7 @@ girih::PageParameters pages_of(const nb::dict& values) {
   pages.precharge = number("precharge");
   pages.row_cycle = number("row_cycle");
   pages.activate_gap = number("activate_gap");
+  pages.overhead = number("overhead");
   pages.refresh_interval_cycles = number("refresh_interval_cycles");
   pages.refresh_cycles = number("refresh_cycles");
   pages.reopen_cycles = number("reopen_cycles");

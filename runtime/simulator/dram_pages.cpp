@@ -14,7 +14,7 @@ std::uint64_t DramPages::walk(const DramRows& rows, std::uint64_t refreshes, Pag
   ++transfer_;
   page_ = kNone;
   Bank* bank = nullptr;  // of page_
-  std::uint64_t end = 0;
+  std::uint64_t end = parameters.overhead;
   std::uint64_t next_activate = 0;
   std::uint64_t bursts = 0;
   std::uint64_t opened = 0;
@@ -66,7 +66,7 @@ std::uint64_t DramPages::walk(const DramRows& rows, std::uint64_t refreshes, Pag
   }
   counts.hits += bursts - opened;
   counts.bus_bytes += bursts << burst_shift;
-  return end;
+  return end - parameters.overhead;
 }
 
 void DramPages::refreshed(std::uint64_t refreshes) {

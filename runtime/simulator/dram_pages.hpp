@@ -16,6 +16,7 @@ struct PageParameters {
   std::uint64_t precharge = 0;
   std::uint64_t row_cycle = 0;
   std::uint64_t activate_gap = 0;
+  std::uint64_t overhead = 0;  // of a transfer, before its first burst: pages open meanwhile
   std::uint64_t refresh_interval_cycles = 0;
   std::uint64_t refresh_cycles = 0;
   std::uint64_t reopen_cycles = 0;  // of the page in use, after a refresh
@@ -44,8 +45,8 @@ class DramPages {
  public:
   explicit DramPages(const PageParameters& parameters);
 
-  // Walks a transfer that begins after `refreshes`; returns the bus bytes until its last burst is
-  // over, waits for rows included, and adds its counts.
+  // Walks a transfer that begins after `refreshes`; returns the bus bytes from the end of its
+  // overhead to that of its last burst, waits for rows included, and adds its counts.
   std::uint64_t walk(const DramRows& rows, std::uint64_t refreshes, PageCounts& counts);
 
   // Some refresh fell into the transfer just walked, the last being number `refreshes`: only the

@@ -85,7 +85,14 @@ class DramMeaning:
         """Counts, cycles of the bus, its bytes and the last page, without refresh."""
         dram, pages = self.target.dram, self.target.dram.pages
         assert pages is not None
-        hits = misses = conflicts = now = page = bursts = 0
+        # Time begins with the overhead, in which pages may open already.
+        ahead = math.floor(
+            Fraction(
+                dram.overhead_cycles * dram.bandwidth_bytes_per_second, self.target.frequency_hz
+            )
+        )
+        now = ahead
+        hits = misses = conflicts = page = bursts = 0
         opened: list[tuple[int, int]] = []  # time and bank of each activate
         used: dict[int, int] = {}  # end of each bank's last burst
         for burst in self.bursts(transfer):
@@ -116,7 +123,7 @@ class DramMeaning:
             now += dram.burst_bytes
             used[number] = now
         moved = bursts * dram.burst_bytes
-        cycles = self.bus_cycles(now)
+        cycles = self.bus_cycles(now - ahead)
         stalls = cycles - self.bus_cycles(moved)
         counts = RowCounts(hits, misses, conflicts, stalls)
         return counts, cycles + dram.overhead_cycles, moved, page
