@@ -26,8 +26,8 @@ class ArrangeDram:
     transfers take turns get first banks that keep them out of each other's way. Of this
     placement, the same without chosen banks, and that of `allocate`, the one is taken that opens
     the fewest pages when all transfers are gone through, refresh apart: so it never opens more than
-    `allocate`'s. Memory is used again as there. Nothing happens for a target without pages. Runs between
-    `allocate` and `synchronize`.
+    `allocate`'s. Memory is used again as there. Nothing happens for a target without pages. Runs
+    between `allocate` and `synchronize`.
     """
 
     name: ClassVar[str] = "arrange-dram"
@@ -97,10 +97,10 @@ class _Tensors:
     def place(self, pages: Pages, banks: dict[int, int]) -> Integers:
         """Addresses, first fit: what programs share first, then each program's own."""
         bases = np.zeros(len(self.all), np.int64)
+        common = [n for n, each in enumerate(self.all) if each.program is None]
+        own = [n for n, each in enumerate(self.all) if each.program is not None]
         placed: list[int] = []
-        for number in sorted(
-            range(len(self.all)), key=lambda each: self.all[each].program is not None
-        ):
+        for number in common + own:
             tensor = self.all[number]
             alive = [(int(bases[n]), self.all[n].size) for n in placed if self.all[n].meets(tensor)]
             fit = _rule(pages, tensor.size, banks.get(number))
