@@ -69,11 +69,16 @@ def html(reports: Report | Mapping[str, Report], title: str = "girih report") ->
     """The page of one report, or of several by name."""
     named = {"": reports} if isinstance(reports, Report) else reports
     sections = "".join(_section(name, report) for name, report in named.items())
+    return page(title, f"{_machine(named)}{sections}")
+
+
+def page(title: str, body: str) -> str:
+    """HTML text as a page in the report's style; tables sort when their heads are clicked."""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>"
-        f"<h1>{escape(title)}</h1>{_machine(named)}{sections}"
+        f"<h1>{escape(title)}</h1>{body}"
         f"<script>{_SCRIPT}</script></body></html>\n"
     )
 
