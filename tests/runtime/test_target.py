@@ -192,3 +192,30 @@ def test_pages_need_the_energy_of_an_activate() -> None:
 def test_an_unknown_change_is_named() -> None:
     with pytest.raises(TargetError, match=r"'hbm9'; the nodes are 45nm, 7nm, the memories ddr3"):
         Target.load("edge@hbm9")
+
+
+@pytest.mark.parametrize(
+    ("name", "volts", "currents", "row_times", "burst_nanoseconds"),
+    [
+        # IDD0, IDD3N, IDD2N, IDD4R in mA; tRAS and tRP in ns; of DRAMsim3's configurations.
+        ("ddr4-3200", 1.2, (57, 52, 37, 168), (32.5, 13.75), 2.5),
+        ("ddr3-1600", 1.35, (55, 38, 32, 157), (35.0, 13.75), 5.0),
+    ],
+)
+def test_memory_energies_follow_from_the_currents_in_their_source(
+    name: str,
+    volts: float,
+    currents: tuple[int, int, int, int],
+    row_times: tuple[float, float],
+    burst_nanoseconds: float,
+) -> None:
+    memory = Memory.load(name)
+    operating, active, precharged, reading = currents
+    open_time, closed_time = row_times
+    devices = 8
+    activate = operating * sum(row_times) - active * open_time - precharged * closed_time
+    assert memory.energy.activate.value == pytest.approx(volts * activate * devices, rel=1e-4)
+    burst = volts * (reading - active) * burst_nanoseconds * devices
+    assert memory.energy.dram.value == pytest.approx(burst / memory.burst_bytes, rel=1e-3)
+    assert memory.pages.row_cycle_nanoseconds == sum(row_times)
+    assert memory.burst_bytes / burst_nanoseconds * 1e9 == memory.bandwidth_bytes_per_second
