@@ -28,6 +28,7 @@ from girih.compiler.context import create_context
 from girih.compiler.models.speech import compile_whisper
 from girih.dialects import mfm
 from girih.passes.allocate import Allocate
+from girih.passes.arrange_dram import ArrangeDram
 from girih.passes.base import Compilation, Pass
 from girih.passes.partition import NPU
 from girih.passes.peel import Peel
@@ -71,15 +72,25 @@ def closed_form(gemm: Gemm, target: Target) -> int:
     return gemm.batches * (tiles * (gemm.rows + 3 * side - 2) - 1)
 
 
-def simulated(module: ir.Module, target: Target, fuse: bool = True) -> list[Report]:
-    """The timing of every accelerator function of a module."""
+def compiled(
+    module: ir.Module, target: Target, fuse: bool = True, arrange: bool = True
+) -> tuple[list[Kernel], int]:
+    """Machine code of every accelerator function of a module, and the DRAM that it needs."""
     compilation = Compilation(target=target)
-    passes: tuple[Pass, ...] = (Tile(fuse=fuse), Peel(), Allocate(), Synchronize())
-    for each in passes:
+    passes: list[Pass] = [Tile(fuse=fuse), Peel(), Allocate()]
+    if arrange:
+        passes.append(ArrangeDram())
+    for each in (*passes, Synchronize()):
         each.run(module, compilation)
     kernels, top = generate(module, target)
+    return list(kernels.values()), top
+
+
+def simulated(module: ir.Module, target: Target, fuse: bool = True) -> list[Report]:
+    """The timing of every accelerator function of a module."""
+    kernels, top = compiled(module, target, fuse)
     machine = Machine(target, dram_bytes=top)
-    return [report(machine, kernel, target) for kernel in kernels.values()]
+    return [report(machine, kernel, target) for kernel in kernels]
 
 
 def report(machine: Machine, kernel: Kernel, target: Target) -> Report:
@@ -156,18 +167,30 @@ def _function(gemm: Gemm) -> None:
     function.attributes["res_attrs"] = ir.ArrayAttr.get([empty])
 
 
-def encoder(target: Target, folder: Path) -> dict[str, Report]:
+def partitioned(target: Target) -> str:
+    """Whisper's graph in integers, split into what the accelerator and the host run."""
+    with tempfile.TemporaryDirectory() as folder:
+        compile_whisper(target, calibration_audio=sorted(AUDIO.glob("*.wav")), dump_ir=Path(folder))
+        (file,) = Path(folder).glob("*-partition.mlir")
+        return file.read_text(encoding="utf-8")
+
+
+def encoder_alone(text: str) -> ir.Module:
+    """The encoder's functions of what `partitioned` gave, in the current context."""
+    module = ir.Module.parse(text)
+    for op in list(module.body.operations):
+        if not op.name.value.startswith(ENCODER):
+            op.operation.erase()
+    return module
+
+
+def encoder(target: Target) -> dict[str, Report]:
     """The whole encoder, fused and not, without the keys and values of cross attention."""
-    compile_whisper(target, calibration_audio=sorted(AUDIO.glob("*.wav")), dump_ir=folder)
-    (partitioned,) = folder.glob("*-partition.mlir")
+    text = partitioned(target)
     found: dict[str, Report] = {}
     for name, fuse in (("all fusion", True), ("none", False)):
         with create_context(), ir.Location.unknown():
-            module = ir.Module.parse(partitioned.read_text(encoding="utf-8"))
-            for op in list(module.body.operations):
-                if not op.name.value.startswith(ENCODER):
-                    op.operation.erase()
-            found[name] = Report.merge(simulated(module, target, fuse))
+            found[name] = Report.merge(simulated(encoder_alone(text), target, fuse))
     return found
 
 
@@ -203,8 +226,7 @@ def main() -> None:
                 megabytes(layer.traffic_bound_bytes),
             )
         console.print(table)
-        with tempfile.TemporaryDirectory() as folder:
-            whole = encoder(target, Path(folder))
+        whole = encoder(target)
         table = Table(
             "fusion", "cycles", "x roofline", "MB", "x bound", "energy, mJ",
             title=f"{name}: the whole encoder, with the keys and values for the decoder",

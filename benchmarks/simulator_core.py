@@ -218,6 +218,8 @@ def main() -> None:
             elapsed = seconds(machine, [instruction], vector_setup(), ROWS * COLUMNS)
             print(f"  {name:<42}{elapsed / (ROWS * COLUMNS) * 1e9:>14.3f}")
         print(f"{'timing alone, instructions per ms':<44}{timing_rate(machine):>14.0f}")
+        paged = Machine(Target.load("cloud@ddr4-3200"), dram_bytes=DRAM_BYTES)
+        print(f"{'  with DRAM pages':<44}{timing_rate(paged):>14.0f}")
 
 
 if __name__ == "__main__":

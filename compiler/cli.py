@@ -51,7 +51,9 @@ def compile_command(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The artifact to write.")],
-    target: Annotated[str, typer.Option(help="Preset or YAML file.")] = "edge",
+    target: Annotated[
+        str, typer.Option(help="Preset or YAML file, as girih targets lists.")
+    ] = "edge",
     recipe: Annotated[str, typer.Option(help="w8a8, float or YAML file.")] = "w8a8",
     calibration: Annotated[
         list[Path] | None,

@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from girih.runtime.energy import Node
 from girih.runtime.errors import InputError
 from girih.runtime.executable import Executable, HostOperation
+from girih.runtime.memory import Memory
 from girih.runtime.program import Program
 from girih.runtime.report_host import by_share, host_groups, share_text, short_source, summary
 from girih.runtime.report_table import bytes_text
@@ -125,6 +127,9 @@ def show_targets(console: Console) -> None:
             ),
         )
     )
+    nodes, memories = ", ".join(Node.names()), ", ".join(Memory.names())
+    console.print(f"technology nodes: {nodes}; memories with pages: {memories}", highlight=False)
+    console.print("in any combination: edge@45nm@ddr4-3200", highlight=False)
 
 
 def _host_table(title: str, operations: Sequence[HostOperation]) -> Table:

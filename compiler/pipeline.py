@@ -13,6 +13,7 @@ from torch_mlir import ir
 from girih.compiler.iree import byte_tile
 from girih.compiler.recipe import Recipe
 from girih.passes.allocate import Allocate
+from girih.passes.arrange_dram import ArrangeDram
 from girih.passes.base import Compilation, Pass
 from girih.passes.boolean_masks import BooleanMasks
 from girih.passes.calibrate import Calibrate
@@ -72,6 +73,7 @@ def accelerator_passes() -> list[Pass]:
         Tile(),  # explicit buffers and transfers; the only pass that chooses sizes
         Peel(),  # the first iteration waits for the layer before; the others must not
         Allocate(),  # addresses, before waits: reuse of memory makes dependences of its own
+        ArrangeDram(),  # other addresses, where the target's DRAM has pages
         Synchronize(),
     ]
 

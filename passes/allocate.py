@@ -46,7 +46,7 @@ class Allocate:
         shared: dict[tuple[str, str], int] = {}
         top = 0
         for program in programs:
-            for tensor in _tensors(program):
+            for tensor in dram_tensors(program):
                 key = tensor.role.value, tensor.tensor.value
                 if key[0] in ("parameter", "state") and key not in shared:
                     shared[key] = top
@@ -70,11 +70,13 @@ def dram_bytes(tensor: npu.DramOp) -> int:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
-def _tensors(program: npu.ProgramOp) -> list[npu.DramOp]:
+def dram_tensors(program: npu.ProgramOp) -> list[npu.DramOp]:
+    """Tensors of a program in external memory, in order."""
     return [op for op in program.body.blocks[0].operations if isinstance(op, npu.DramOp)]
 
 
-def _set(op: ir.OpView, address: int) -> None:
+def set_address(op: ir.OpView, address: int) -> None:
+    """Set the address of an `npu.allocate` or `npu.dram`."""
     i64 = ir.IntegerType.get_signless(64)
     op.operation.attributes["address"] = ir.IntegerAttr.get(i64, address)
 
@@ -94,7 +96,7 @@ def _place_on_chip(program: npu.ProgramOp, capacity: dict[str, int]) -> None:
             )
         address = 0 if layer % 2 == 0 else capacity[where] // ALIGNMENT * ALIGNMENT - top
         for op, place in zip(buffers, places, strict=True):
-            _set(op, address + place)
+            set_address(op, address + place)
 
 
 def _life(op: npu.AllocateOp) -> Life:
@@ -120,27 +122,31 @@ def pack(buffers: list[tuple[int, Life]]) -> tuple[list[int], int]:
     return addresses, top
 
 
-def _place_in_dram(program: npu.ProgramOp, shared: dict[tuple[str, str], int], base: int) -> None:
-    tensors = _tensors(program)
+def lifetimes(program: npu.ProgramOp) -> list[Life]:
+    """First and last layer in which each tensor of `dram_tensors` must keep its bytes."""
     lives: dict[ir.Value, tuple[int, int]] = {}
     for op in walk(program.body.blocks[0]):
         if isinstance(op, npu.Instruction):
             for operand in op.operands:
                 first, _ = lives.get(operand, (op.layer.value, 0))
                 lives[operand] = first, op.layer.value
+    return [
+        lives.get(tensor.buffer, (0, 0)) if tensor.role.value == "intermediate" else WHOLE
+        for tensor in dram_tensors(program)
+    ]
+
+
+def _place_in_dram(program: npu.ProgramOp, shared: dict[tuple[str, str], int], base: int) -> None:
     placed: list[tuple[int, int, int, int]] = []
-    for tensor in tensors:
+    for tensor, life in zip(dram_tensors(program), lifetimes(program), strict=True):
         key = tensor.role.value, tensor.tensor.value
         if key in shared:
-            _set(tensor, shared[key])
+            set_address(tensor, shared[key])
             continue
-        life = WHOLE
-        if tensor.role.value == "intermediate":
-            life = lives.get(tensor.buffer, (0, 0))
         size = dram_bytes(tensor)
         address = _first_fit(placed, life, size, base)
         placed.append((address, size, life[0], life[1]))
-        _set(tensor, address)
+        set_address(tensor, address)
 
 
 def _first_fit(placed: list[tuple[int, int, int, int]], life: Life, size: int, base: int) -> int:

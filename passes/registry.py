@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from girih.passes.allocate import Allocate
+from girih.passes.arrange_dram import ArrangeDram
 from girih.passes.base import Pass
 from girih.passes.boolean_masks import BooleanMasks
 from girih.passes.calibrate import Calibrate
@@ -46,6 +47,7 @@ PASSES: dict[str, type[Pass]] = {
         Tile,
         Peel,
         Allocate,
+        ArrangeDram,
         Synchronize,
     )
 }

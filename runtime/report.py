@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from girih.runtime.executable import HostOperation, Layer
+from girih.runtime.memory import RowCounts
 from girih.runtime.target import Target
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from girih.runtime.simulator import TagStatistics, Timeline
 
 ENGINES: tuple[str, ...] = ("dma_in", "dma_out", "matrix", "vector")
-ENERGY_CAUSES = ("mac", "vector", "scratchpad", "accumulator", "dram", "static")
+ENERGY_CAUSES = ("mac", "vector", "scratchpad", "accumulator", "dram", "activate", "static")
 BOUNDS = ("matrix", "dram", "vector", "latency")
 
 
@@ -36,7 +37,8 @@ class LayerReport:
     at most 1. roofline_cycles: max(macs / array size, compulsory bytes / bandwidth), each input,
     weight and output moved once. traffic_bound_bytes: what no schedule of the layer moves less than
     (`traffic_bound`). bound: the busiest of the matrix engine, the DRAM bus and the
-    vector engine, or ``latency`` where none of them is busy for half of the layer's cycles.
+    vector engine, or ``latency`` where none of them is busy for half of the layer's cycles. rows:
+    what the transfers met in the DRAM's banks, where the target has pages.
     """
 
     name: str
@@ -58,6 +60,7 @@ class LayerReport:
     utilization: float
     roofline_cycles: float
     bound: str
+    rows: RowCounts = RowCounts()
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,11 @@ class Report:
     def traffic_bound_bytes(self) -> int:
         """The fewest DRAM bytes that these on-chip memories allow, summed over the layers."""
         return sum(layer.traffic_bound_bytes for layer in self.layers)
+
+    @property
+    def rows(self) -> RowCounts:
+        """Hits, misses and conflicts of the DRAM's pages; all zero on a target without pages."""
+        return RowCounts.sum(layer.rows for layer in self.layers)
 
     @property
     def energy(self) -> dict[str, float]:
@@ -218,6 +226,7 @@ class Report:
             "dram_read_bytes": self.dram_read_bytes,
             "dram_write_bytes": self.dram_write_bytes,
             "traffic_bound_bytes": self.traffic_bound_bytes,
+            "rows": asdict(self.rows),
             "energy_joules": self.energy_joules,
             "energy": self.energy,
             "layers": [asdict(layer) for layer in self.layers],
@@ -285,6 +294,7 @@ def _layer(target: Target, layer: Layer, tag: TagStatistics, cycles: int) -> Lay
         utilization=min(1.0, macs / (cycles * target.macs_per_cycle)) if cycles else 0.0,
         roofline_cycles=roofline,
         bound=bound_of(busy, cycles),
+        rows=counts.rows,
     )
 
 

@@ -21,6 +21,7 @@ ENERGY_COLOURS = {
     "scratchpad": "#8ac6d0",
     "accumulator": "#6c8ead",
     "dram": "#e09f3e",
+    "activate": "#b5651d",
     "static": "#9a9a9a",
 }
 ENERGY_NAMES = {
@@ -29,6 +30,7 @@ ENERGY_NAMES = {
     "scratchpad": "scratchpad",
     "accumulator": "accumulator",
     "dram": "DRAM",
+    "activate": "opening DRAM pages",
     "static": "static",
 }
 

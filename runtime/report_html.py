@@ -69,11 +69,16 @@ def html(reports: Report | Mapping[str, Report], title: str = "girih report") ->
     """The page of one report, or of several by name."""
     named = {"": reports} if isinstance(reports, Report) else reports
     sections = "".join(_section(name, report) for name, report in named.items())
+    return page(title, f"{_machine(named)}{sections}")
+
+
+def page(title: str, body: str) -> str:
+    """HTML text as a page in the report's style; tables sort when their heads are clicked."""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>"
-        f"<h1>{escape(title)}</h1>{_machine(named)}{sections}"
+        f"<h1>{escape(title)}</h1>{body}"
         f"<script>{_SCRIPT}</script></body></html>\n"
     )
 
@@ -113,6 +118,9 @@ def _cards(report: Report) -> str:
     if report.traffic_bound_bytes:
         traffic = moved / report.traffic_bound_bytes
         cards.append((f"{traffic:.2f} x", "the least DRAM traffic, summed over the layers"))
+    if report.rows.activates:
+        opened = f"of DRAM bursts hit an open page, {report.rows.activates:,} were opened"
+        cards.append((f"{report.rows.hit_rate:.1%}", opened))
     if report.calls > 1:
         cards.append((f"{report.calls}", "calls added up"))
     inner = "".join(

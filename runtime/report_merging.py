@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from girih.runtime.executable import HostOperation
+from girih.runtime.memory import RowCounts
 from girih.runtime.report import (
     ENERGY_CAUSES,
     ENGINES,
@@ -83,6 +84,7 @@ def _add(a: LayerReport, b: LayerReport, macs_per_cycle: int) -> LayerReport:
         utilization=min(1.0, macs / (cycles * macs_per_cycle)) if cycles else 0.0,
         roofline_cycles=a.roofline_cycles + b.roofline_cycles,
         bound=bound_of(busy, cycles),
+        rows=RowCounts.sum((a.rows, b.rows)),
     )
 
 

@@ -31,6 +31,8 @@ def table(report: Report, limit: int | None = None, title: str | None = None) ->
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
+        caption=rows_text(report) or None,
+        caption_justify="left",
     )
     made.add_column("layer", overflow="fold")
     for column in _COLUMNS:
@@ -50,6 +52,20 @@ def table(report: Report, limit: int | None = None, title: str | None = None) ->
         energy_text(report.energy_joules), "", style="bold",
     )  # fmt: skip
     return made
+
+
+def rows_text(report: Report) -> str:
+    """What the DRAM's pages cost, in a line; nothing for a target without pages."""
+    rows = report.rows
+    if not rows.activates:
+        return ""
+    cycles = max(report.cycles, 1)
+    return (
+        f"DRAM pages: {rows.hit_rate:.2%} of bursts hit, {rows.activates:,} opened "
+        f"({rows.conflicts:,} after closing another); the bus waited "
+        f"{rows.stall_cycles / cycles:.2%} of the cycles for pages, "
+        f"transfers {rows.refresh_cycles / cycles:.2%} for refresh"
+    )
 
 
 def bytes_text(count: float) -> str:

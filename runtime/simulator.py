@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -22,15 +22,18 @@ import numpy.typing as npt
 
 from girih.runtime import _simulator
 from girih.runtime.assembler import disassemble_instruction
+from girih.runtime.energy import Energy
 from girih.runtime.errors import GirihError, ProgramError
+from girih.runtime.memory import RowCounts
 from girih.runtime.program import Engine, Opcode, Program
-from girih.runtime.target import Energy, Target
+from girih.runtime.target import Target
 
 __all__ = [
     "Counts",
     "EnergyBreakdown",
     "LoadedProgram",
     "Machine",
+    "RowCounts",
     "SimulationResult",
     "TagStatistics",
     "Timeline",
@@ -52,12 +55,14 @@ class EnergyBreakdown:
     scratchpad: float
     accumulator: float
     dram: float
+    activate: float
     static: float
 
     @property
     def total(self) -> float:
         """The sum."""
-        return self.mac + self.vector + self.scratchpad + self.accumulator + self.dram + self.static
+        on_chip = self.mac + self.vector + self.scratchpad + self.accumulator
+        return on_chip + self.dram + self.activate + self.static
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ class Counts:
     """What instructions did, in events that cost energy.
 
     `dram_read_bytes` and `dram_write_bytes` are those that a program asked for; `dram_bus_bytes`
-    are both with each row rounded up to the target's bursts, and what energy is charged for.
+    are both in whole bursts of the target, and what energy is charged for.
     """
 
     instructions: int
@@ -78,12 +83,17 @@ class Counts:
     scratchpad_write_bytes: int
     accumulator_read_bytes: int
     accumulator_write_bytes: int
+    rows: RowCounts = field(default_factory=RowCounts)
 
     @classmethod
     def sum(cls, counts: Iterable[Counts]) -> Counts:
         """Field by field."""
         kept = list(counts)
-        return cls(*(sum(getattr(one, name) for one in kept) for name in cls.__slots__))
+        numbers = [name for name in cls.__slots__ if name != "rows"]
+        return cls(
+            *(sum(getattr(one, name) for one in kept) for name in numbers),
+            rows=RowCounts.sum(one.rows for one in kept),
+        )
 
     def energy(self, table: Energy, seconds: float = 0.0) -> EnergyBreakdown:
         """The energy of these events, and of static power during `seconds`."""
@@ -96,6 +106,7 @@ class Counts:
             scratchpad=scratchpad_bytes * table.scratchpad.value * pico,
             accumulator=accumulator_bytes * table.accumulator.value * pico,
             dram=self.dram_bus_bytes * table.dram.value * pico,
+            activate=self.rows.activates * (table.activate.value if table.activate else 0.0) * pico,
             static=seconds * table.static.value,
         )
 
@@ -420,12 +431,13 @@ def _tag_statistics(fields: dict[str, Any]) -> TagStatistics:
         start_cycle=fields.pop("start_cycle"),
         end_cycle=fields.pop("end_cycle"),
         busy_cycles=_by_engine(fields.pop("busy_cycles")),
-        counts=Counts(**fields),
+        counts=Counts(rows=RowCounts(**fields.pop("rows")), **fields),
     )
 
 
 def _parameters(target: Target, dram_bytes: int) -> dict[str, Any]:
     costs = target.vector.costs.model_dump()
+    pages = target.dram.page_parameters(target.frequency_hz)
     return {
         "scratchpad_bytes": target.scratchpad_bytes,
         "accumulator_bytes": target.accumulator_bytes,
@@ -441,4 +453,5 @@ def _parameters(target: Target, dram_bytes: int) -> dict[str, Any]:
         "dram_latency_cycles": target.dram.latency_cycles,
         "dram_burst_bytes": target.dram.burst_bytes,
         "dram_overhead_cycles": target.dram.overhead_cycles,
+        **({} if pages is None else {"dram_pages": pages}),
     }

@@ -6,15 +6,21 @@ field names (`_bytes`, `_cycles`, `_hz`); energy entries carry their unit and th
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, cast
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from girih.runtime.energy import Energy, Node
 from girih.runtime.errors import TargetError
+from girih.runtime.memory import Dram, Memory
 
 PRESET_FOLDER = Path(__file__).parent / "targets"
+
+# "edge@45nm@ddr4-3200": a target, then what is changed about it.
+_VARIANT = re.compile(r"(?P<base>.+?)(?P<changes>(?:@[A-Za-z0-9-]+)*)")
 
 _Text = Annotated[str, Field(min_length=1)]
 
@@ -58,59 +64,6 @@ class Vector(_Model):
     costs: VectorCosts = VectorCosts()
 
 
-class Dram(_Model):
-    """The external memory and the bus to it, shared by both transfer engines."""
-
-    bandwidth_bytes_per_second: int = Field(ge=1_000_000, le=10**14)
-    latency_cycles: int = Field(ge=0, le=1_000_000)
-    burst_bytes: int = Field(ge=1, le=65536)
-    overhead_cycles: int = Field(ge=0, le=1_000_000)
-    capacity_bytes: int = Field(ge=4096, le=2**44)
-
-
-class EnergyEntry(_Model):
-    """One number of the energy table, with its unit and where it comes from."""
-
-    value: float = Field(ge=0, allow_inf_nan=False)
-    unit: str
-    source: _Text
-
-
-class PerMac(EnergyEntry):
-    """Energy of one int8 multiplication and int32 accumulation."""
-
-    unit: Literal["pJ/MAC"]  # pyright: ignore[reportIncompatibleVariableOverride]
-
-
-class PerByte(EnergyEntry):
-    """Energy of reading or writing one byte."""
-
-    unit: Literal["pJ/byte"]  # pyright: ignore[reportIncompatibleVariableOverride]
-
-
-class PerOperation(EnergyEntry):
-    """Energy of one 32-bit vector operation."""
-
-    unit: Literal["pJ/operation"]  # pyright: ignore[reportIncompatibleVariableOverride]
-
-
-class Power(EnergyEntry):
-    """Power that is drawn whatever the machine does."""
-
-    unit: Literal["W"]  # pyright: ignore[reportIncompatibleVariableOverride]
-
-
-class Energy(_Model):
-    """The energy table: what each counted event costs."""
-
-    mac: PerMac
-    scratchpad: PerByte
-    accumulator: PerByte
-    dram: PerByte
-    vector_operation: PerOperation
-    static: Power
-
-
 class Target(BaseModel, frozen=True, extra="forbid"):
     """An accelerator: sizes, speeds and energies. Immutable, hashable by content, from one file."""
 
@@ -124,6 +77,24 @@ class Target(BaseModel, frozen=True, extra="forbid"):
     dram: Dram
     energy: Energy
 
+    @model_validator(mode="after")
+    def _check(self) -> Target:
+        pages = self.dram.page_parameters(self.frequency_hz)
+        if (pages is None) != (self.energy.activate is None):
+            raise ValueError(
+                "expected dram.pages and energy.activate both or neither, found "
+                f"{'energy.activate' if pages is None else 'dram.pages'} alone"
+            )
+        if pages is not None:
+            taken = pages["refresh_cycles"] + pages["reopen_cycles"]
+            interval = pages["refresh_interval_cycles"]
+            if interval <= taken + 1:
+                raise ValueError(
+                    "expected a refresh to leave time for transfers, found that it and the "
+                    f"activate after it take {taken} of every {interval} cycles"
+                )
+        return self
+
     @classmethod
     def presets(cls) -> tuple[str, ...]:
         """Names of the targets that come with girih, sorted."""
@@ -133,14 +104,23 @@ class Target(BaseModel, frozen=True, extra="forbid"):
     def load(cls, target: str | Path | Target) -> Target:
         """The target of a preset name, of a path to a YAML file, or the target itself.
 
-        A string that holds a path separator or ends in .yaml or .yml is a path.
+        A string that holds a path separator or ends in .yaml or .yml is a path. `@` and the name of
+        a technology node or a memory may follow, several times: ``edge@45nm@ddr4-3200``
+        (`at_node`, `with_memory`).
 
         Raises:
-            TargetError: no such preset or file, not YAML, or a value that can not be; the message
-                names the field, what was found and what is possible.
+            TargetError: no such preset, file, node or memory, not YAML, or a value that can not be;
+                the message names the field, what was found and what is possible.
         """
         if isinstance(target, Target):
             return target
+        if isinstance(target, str):
+            match = _VARIANT.fullmatch(target)
+            if match is not None and match["changes"]:
+                changed = cls.load(match["base"])
+                for name in match["changes"][1:].split("@"):
+                    changed = changed._changed(name)
+                return changed
         text = str(target)
         if isinstance(target, str) and not _is_path(text):
             path = PRESET_FOLDER / f"{text}.yaml"
@@ -176,6 +156,7 @@ class Target(BaseModel, frozen=True, extra="forbid"):
                 f"{where}: expected a mapping with fields such as `name` and `array`, "
                 f"found {'nothing' if values is None else type(values).__name__}"
             )
+        _expand_node(cast("dict[str, Any]", values), where)
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -184,6 +165,42 @@ class Target(BaseModel, frozen=True, extra="forbid"):
     def to_yaml(self) -> str:
         """YAML text that `from_yaml` reads back to an equal target."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    def at_node(self, name: str) -> Target:
+        """The same machine in another technology: on-chip energies change, nothing else.
+
+        Raises:
+            TargetError: no such node.
+        """
+        entries = Node.load(name).entries(self.scratchpad_bytes, self.accumulator_bytes)
+        energy = {**self.energy.model_dump(), **entries, "node": name}
+        return Target.model_validate({**self.model_dump(), "energy": energy})
+
+    def with_memory(self, name: str) -> Target:
+        """The same machine beside another DRAM, with its pages and its energies.
+
+        Latency, overhead and capacity stay.
+
+        Raises:
+            TargetError: no such memory.
+        """
+        memory = Memory.load(name).model_dump()
+        values = self.model_dump()
+        values["energy"].update(memory.pop("energy"))
+        values["dram"].update(memory)
+        return Target.model_validate(values)
+
+    def _changed(self, name: str) -> Target:
+        if name in Node.names():
+            changed = self.at_node(name)
+        elif name in Memory.names():
+            changed = self.with_memory(name)
+        else:
+            raise TargetError(
+                f"no technology node or memory is named {name!r}; the nodes are "
+                f"{', '.join(Node.names())}, the memories {', '.join(Memory.names())}"
+            )
+        return changed.model_copy(update={"name": f"{self.name}@{name}"})
 
     @property
     def macs_per_cycle(self) -> int:
@@ -198,6 +215,24 @@ class Target(BaseModel, frozen=True, extra="forbid"):
     def seconds(self, cycles: int) -> float:
         """The time of a number of cycles."""
         return cycles / self.frequency_hz
+
+
+def _expand_node(values: dict[str, Any], where: str) -> None:
+    """Fills in what `energy` leaves to its node; what can not be is for validation to name."""
+    energy = values.get("energy")
+    scratchpad, accumulator = values.get("scratchpad_bytes"), values.get("accumulator_bytes")
+    if not (isinstance(scratchpad, int) and isinstance(accumulator, int)):
+        return
+    if not isinstance(energy, dict) or min(scratchpad, accumulator) < 1:
+        return
+    given = cast("dict[str, Any]", energy)
+    if given.get("node") is None:
+        return
+    try:
+        entries = Node.load(given["node"]).entries(scratchpad, accumulator)
+    except TargetError as error:
+        raise TargetError(f"{where}: energy.node: {error}") from error
+    values["energy"] = {**entries, **given}
 
 
 def _is_path(text: str) -> bool:

@@ -87,6 +87,13 @@ nb::dict tag_dict(const TagStatistics& tag) {
   fields["scratchpad_write_bytes"] = totals.scratchpad_write_bytes;
   fields["accumulator_read_bytes"] = totals.accumulator_read_bytes;
   fields["accumulator_write_bytes"] = totals.accumulator_write_bytes;
+  nb::dict rows;
+  rows["hits"] = tag.pages.hits;
+  rows["misses"] = tag.pages.misses;
+  rows["conflicts"] = tag.pages.conflicts;
+  rows["stall_cycles"] = tag.pages.stall_cycles;
+  rows["refresh_cycles"] = tag.pages.refresh_cycles;
+  fields["rows"] = rows;
   return fields;
 }
 
@@ -122,6 +129,25 @@ nb::object waits_of(const Program& program) {
   return array(std::move(distances));
 }
 
+girih::PageParameters pages_of(const nb::dict& values) {
+  const auto number = [&values](const char* name) {
+    return nb::cast<std::uint64_t>(values[name]);
+  };
+  girih::PageParameters pages{};
+  pages.page_shift = static_cast<std::uint32_t>(number("page_shift"));
+  pages.burst_shift = static_cast<std::uint32_t>(number("burst_shift"));
+  pages.banks = static_cast<std::uint32_t>(number("banks"));
+  pages.activate = number("activate");
+  pages.precharge = number("precharge");
+  pages.row_cycle = number("row_cycle");
+  pages.activate_gap = number("activate_gap");
+  pages.overhead = number("overhead");
+  pages.refresh_interval_cycles = number("refresh_interval_cycles");
+  pages.refresh_cycles = number("refresh_cycles");
+  pages.reopen_cycles = number("reopen_cycles");
+  return pages;
+}
+
 MachineParameters parameters_of(const nb::dict& values) {
   const auto number = [&values](const char* name) {
     return nb::cast<std::uint64_t>(values[name]);
@@ -141,6 +167,7 @@ MachineParameters parameters_of(const nb::dict& values) {
   timing.dram_latency = number("dram_latency_cycles");
   timing.dram_burst_bytes = number("dram_burst_bytes");
   timing.dram_overhead = number("dram_overhead_cycles");
+  if (values.contains("dram_pages")) timing.pages = pages_of(nb::cast<nb::dict>(values["dram_pages"]));
   const auto costs = nb::cast<nb::dict>(values["vector_costs"]);
   for (std::uint8_t opcode = 0; opcode < girih::kOpcodeCount; ++opcode) {
     if (girih::engine_of(opcode) != girih::kEngineVector) continue;

@@ -9,7 +9,8 @@ Execution::Execution(Machine& machine, const Program& program, bool functional, 
       program_(program),
       kernels_(*machine.kernels_),
       functional_(functional),
-      timeline_(timeline) {
+      timeline_(timeline),
+      timing_(machine.parameters_.timing) {
   costs_.reserve(program.steps().size());
   for (const Step& step : program.steps()) {
     costs_.push_back(cost_of(step, machine.parameters_.timing));
@@ -52,13 +53,13 @@ void Execution::execute(std::uint32_t index) {
   index_ = index;
   locate(step);
   const std::uint64_t ready = wait(step.instruction);
+  const Interval interval = issue(step, ready);
   if (functional_) {
     check_accesses(step);
     compute(step);
     record_accesses(step);
   }
   const int engine = step.instruction.engine;
-  const Interval interval = timing_.issue(engine, costs_[index], ready);
   std::vector<Issue>& issues = issues_[engine];
   const std::uint64_t slot = issued_[engine] % kHistory;
   const Issue issue{interval.completion, now_[engine]};
@@ -127,6 +128,24 @@ std::uint64_t Execution::wait(const Instruction& instruction) {
   return ready;
 }
 
+// Before data is looked at: the pages of an indexed transfer are those of index 0, with data and
+// without.
+Interval Execution::issue(const Step& step, std::uint64_t ready) {
+  const int engine = step.instruction.engine;
+  const Cost& cost = costs_[index_];
+  if (engine > kEngineDmaOut || machine_.parameters_.timing.pages.banks == 0) {
+    return timing_.issue(engine, cost, ready);
+  }
+  const int number = step.instruction.opcode == kDmaIn ? 0 : 1;
+  const Shape& shape = step.shapes[number];
+  DramRows rows{addresses_[number], shape.pitch, shape.rows, shape.row_bytes};
+  if (rows.pitch == rows.row_bytes) {
+    rows.row_bytes *= rows.rows;
+    rows.rows = 1;
+  }
+  return timing_.issue(engine, cost, ready, rows);
+}
+
 void Execution::account(std::uint32_t index, const Step& step, const Interval& interval) {
   const Cost& cost = costs_[index];
   const int engine = step.instruction.engine;
@@ -143,7 +162,17 @@ void Execution::account(std::uint32_t index, const Step& step, const Interval& i
   totals.vector_operations += cost.vector_operations;
   totals.dram_read_bytes += cost.dram_read_bytes;
   totals.dram_write_bytes += cost.dram_write_bytes;
-  totals.dram_bus_bytes += cost.dram_bus_bytes;
+  if (interval.pages.bus_bytes == 0) {
+    totals.dram_bus_bytes += cost.dram_bus_bytes;
+  } else {
+    // Bursts lie where the address says; only the index's is known without it.
+    totals.dram_bus_bytes += interval.pages.bus_bytes + cost.index_bus_bytes;
+    tag.pages.hits += interval.pages.hits;
+    tag.pages.misses += interval.pages.misses;
+    tag.pages.conflicts += interval.pages.conflicts;
+    tag.pages.stall_cycles += interval.pages.stall_cycles;
+    tag.pages.refresh_cycles += interval.pages.refresh_cycles;
+  }
   totals.scratchpad_read_bytes += cost.scratchpad_read_bytes;
   totals.scratchpad_write_bytes += cost.scratchpad_write_bytes;
   totals.accumulator_read_bytes += cost.accumulator_read_bytes;

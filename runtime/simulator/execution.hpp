@@ -28,6 +28,7 @@ class Execution {
   void execute(std::uint32_t index);
   void locate(const Step& step);
   std::uint64_t wait(const Instruction& instruction);
+  Interval issue(const Step& step, std::uint64_t ready);
   void account(std::uint32_t index, const Step& step, const Interval& interval);
 
   // --- data (execution_data.cpp)

@@ -30,6 +30,7 @@ struct TagStatistics {
   std::uint64_t end_cycle = 0;  // completion of the last
   std::uint64_t busy_cycles[kEngineCount] = {};
   Cost totals;  // the counts only; cycles stay zero
+  PageCounts pages;
 };
 
 struct Timeline {

@@ -12,6 +12,13 @@ std::uint64_t divide_up(std::uint64_t value, std::uint64_t by) {
   return value / by + (value % by != 0);
 }
 
+// Cycles in which the bus moves that many bytes.
+std::uint64_t bus_cycles(std::uint64_t bytes, const TimingParameters& parameters) {
+  const Wide scaled = Wide{bytes} * parameters.frequency_hz;
+  return static_cast<std::uint64_t>((scaled + parameters.dram_bytes_per_second - 1) /
+                                    parameters.dram_bytes_per_second);
+}
+
 void add_traffic(const Step& step, Cost& cost) {
   for (const Shape& shape : step.shapes) {
     if (!shape.used) continue;
@@ -73,13 +80,11 @@ Cost transfer_cost(const Step& step, const TimingParameters& parameters) {
   Cost cost;
   add_traffic(step, cost);
   cost.dram_bus_bytes = rows * divide_up(row_bytes, burst) * burst;
-  const Wide scaled = Wide{cost.dram_bus_bytes} * parameters.frequency_hz;
-  const Wide cycles = (scaled + parameters.dram_bytes_per_second - 1) /
-                      parameters.dram_bytes_per_second;
-  cost.occupancy = static_cast<std::uint64_t>(cycles) + parameters.dram_overhead;
+  cost.occupancy = bus_cycles(cost.dram_bus_bytes, parameters) + parameters.dram_overhead;
   cost.latency = parameters.dram_latency;
   if (step.instruction.flags & kIndexed) {
     cost.lead = parameters.dram_latency;
+    cost.index_bus_bytes = burst;
     cost.dram_bus_bytes += burst;
   }
   return cost;
@@ -119,12 +124,14 @@ Cost cost_of(const Step& step, const TimingParameters& parameters) {
   }
 }
 
+Timing::Timing(const TimingParameters& parameters)
+    : parameters_(parameters), pages_(parameters.pages) {}
+
 Interval Timing::issue(int engine, const Cost& cost, std::uint64_t ready) {
   Interval interval{};
   interval.start = std::max(free_[engine], ready);
   if (engine <= kEngineDmaOut) {
-    interval.end = occupy_bus(engine, interval.start + cost.lead, cost.occupancy);
-    interval.busy = cost.occupancy;
+    occupy_bus(engine, cost, interval, [&](std::uint64_t) { return cost.occupancy; });
   } else {
     const bool idle = !used_[engine] || interval.start > free_[engine];
     interval.busy = cost.occupancy + (idle ? cost.fill : 0);
@@ -136,13 +143,39 @@ Interval Timing::issue(int engine, const Cost& cost, std::uint64_t ready) {
   return interval;
 }
 
-// Takes the first `cycles` free cycles of the bus from `start` on, which need not be contiguous:
-// bursts of the two engines interleave. Returns the end of the last.
-std::uint64_t Timing::occupy_bus(int engine, std::uint64_t start, std::uint64_t cycles) {
+Interval Timing::issue(int engine, const Cost& cost, std::uint64_t ready, const DramRows& rows) {
+  Interval interval{};
+  interval.start = std::max(free_[engine], ready);
+  const std::uint64_t interval_cycles = parameters_.pages.refresh_interval_cycles;
+  PageCounts& counts = interval.pages;
+  std::uint64_t before = 0;
+  occupy_bus(engine, cost, interval, [&](std::uint64_t at) {
+    before = at / interval_cycles;
+    const std::uint64_t bus_bytes = pages_.walk(rows, before, counts);
+    const std::uint64_t cycles = bus_cycles(bus_bytes, parameters_);
+    counts.stall_cycles += cycles - bus_cycles(counts.bus_bytes, parameters_);
+    return cycles + parameters_.dram_overhead;
+  });
+  const std::uint64_t after = (interval.end - 1) / interval_cycles;
+  if (after != before) pages_.refreshed(after);
+  interval.completion = interval.end + cost.latency;
+  free_[engine] = interval.end;
+  return interval;
+}
+
+// Takes the first free cycles of the bus from the start on, as many as `occupancy` says when told
+// the first of them. They need not be contiguous: bursts of the two engines interleave, and what a
+// refresh interrupts goes on after it, once the page in use is open again.
+template <class Occupancy>
+void Timing::occupy_bus(int engine, const Cost& cost, Interval& interval, Occupancy occupancy) {
+  const PageParameters& pages = parameters_.pages;
+  const std::uint64_t start = interval.start + cost.lead;
   const std::vector<Span>& other = spans_[1 - engine];
   std::size_t& passed = passed_[engine];
   while (passed < other.size() && other[passed].end <= start) ++passed;
   std::uint64_t at = start;
+  std::uint64_t refresh = next_refresh(start);
+  std::uint64_t cycles = 0;
   std::size_t next = passed;
   while (true) {
     if (next < other.size() && other[next].start <= at) {
@@ -150,13 +183,40 @@ std::uint64_t Timing::occupy_bus(int engine, std::uint64_t start, std::uint64_t 
       ++next;
       continue;
     }
-    const std::uint64_t gap =
-        next < other.size() ? std::min(cycles, other[next].start - at) : cycles;
+    if (refresh <= at) {
+      const std::uint64_t over = refresh + pages.refresh_cycles;
+      interval.pages.refresh_cycles += over - at;
+      at = over;
+      refresh += pages.refresh_interval_cycles;
+      if (interval.busy != 0) {
+        ++interval.pages.misses;
+        interval.pages.stall_cycles += pages.reopen_cycles;
+        interval.busy += pages.reopen_cycles;
+        cycles += pages.reopen_cycles;
+      }
+      continue;
+    }
+    if (interval.busy == 0) interval.busy = cycles = occupancy(at);
+    std::uint64_t gap = std::min(cycles, refresh - at);
+    if (next < other.size()) gap = std::min(gap, other[next].start - at);
     append(engine, at, at + gap);
     at += gap;
     cycles -= gap;
-    if (cycles == 0) return at;
+    if (cycles == 0) {
+      interval.end = at;
+      return;
+    }
   }
+}
+
+// The beginning of the first refresh that is not over at `cycle`. No transfer of the other engine
+// lies across one, so that no search for a free cycle can miss one.
+std::uint64_t Timing::next_refresh(std::uint64_t cycle) const {
+  const std::uint64_t interval = parameters_.pages.refresh_interval_cycles;
+  if (interval == 0) return ~std::uint64_t{0};
+  const std::uint64_t number = std::max<std::uint64_t>(1, cycle / interval);
+  const std::uint64_t start = number * interval;
+  return cycle < start + parameters_.pages.refresh_cycles ? start : start + interval;
 }
 
 void Timing::append(int engine, std::uint64_t start, std::uint64_t end) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "dram_pages.hpp"
 #include "encoding.hpp"
 #include "program.hpp"
 
@@ -22,6 +23,7 @@ struct TimingParameters {
   std::uint64_t dram_latency;
   std::uint64_t dram_burst_bytes;
   std::uint64_t dram_overhead;
+  PageParameters pages;
 };
 
 // What an instruction costs, the same in every iteration.
@@ -35,6 +37,7 @@ struct Cost {
   std::uint64_t dram_read_bytes = 0;
   std::uint64_t dram_write_bytes = 0;
   std::uint64_t dram_bus_bytes = 0;  // both ways, rows rounded up to bursts
+  std::uint64_t index_bus_bytes = 0;  // those of them that read an index
   std::uint64_t scratchpad_read_bytes = 0;
   std::uint64_t scratchpad_write_bytes = 0;
   std::uint64_t accumulator_read_bytes = 0;
@@ -48,12 +51,17 @@ struct Interval {
   std::uint64_t end;         // of occupancy
   std::uint64_t completion;  // when waiting engines may go on
   std::uint64_t busy;        // cycles of the engine itself
+  PageCounts pages{};        // of a transfer, where the target has pages
 };
 
 class Timing {
  public:
+  explicit Timing(const TimingParameters& parameters);
+
   // Times the next instruction of `engine`, which may not start before `ready`.
   Interval issue(int engine, const Cost& cost, std::uint64_t ready);
+  // The same for a transfer where the target has pages.
+  Interval issue(int engine, const Cost& cost, std::uint64_t ready, const DramRows& rows);
 
  private:
   struct Span {
@@ -61,9 +69,13 @@ class Timing {
     std::uint64_t end;
   };
 
-  std::uint64_t occupy_bus(int engine, std::uint64_t start, std::uint64_t cycles);
+  template <class Occupancy>
+  void occupy_bus(int engine, const Cost& cost, Interval& interval, Occupancy occupancy);
+  std::uint64_t next_refresh(std::uint64_t cycle) const;
   void append(int engine, std::uint64_t start, std::uint64_t end);
 
+  const TimingParameters& parameters_;
+  DramPages pages_;
   std::uint64_t free_[kEngineCount] = {};
   bool used_[kEngineCount] = {};
   // Bus time taken by each transfer engine, ascending. An engine is in order, so it looks only at

@@ -18,6 +18,7 @@ from girih.compiler.context import create_context
 from girih.dialects import arithmetic, mfm, npu
 from girih.dialects.mfm.assembly import BroadcastOp, ConcatenateOp
 from girih.passes.allocate import Allocate
+from girih.passes.arrange_dram import ArrangeDram
 from girih.passes.base import Compilation
 from girih.passes.interpreter import interpret
 from girih.passes.partition import NPU
@@ -365,7 +366,7 @@ class Graph:
         """Machine code for the target."""
         compilation = Compilation(parameters=self.parameters, target=target)
         with self.context, ir.Location.unknown():
-            for each in (Tile(fuse=fuse), Peel(), Allocate(), Synchronize()):
+            for each in (Tile(fuse=fuse), Peel(), Allocate(), ArrangeDram(), Synchronize()):
                 each.run(self.module, compilation)
                 assert self.module.operation.verify()
             kernels, top = generate(self.module, target)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from girih.runtime.executable import HostOperation, Layer
+from girih.runtime.memory import RowCounts
 from girih.runtime.program import Engine, Opcode
 from girih.runtime.report import Report, bound_of, traffic_bound
 from girih.runtime.report_html import html
@@ -95,6 +97,41 @@ def test_energy_is_counts_times_table() -> None:
     assert made.energy["dram"] == pytest.approx(26 * 1300 * table.dram.value * 1e-12)
     assert made.energy_joules == pytest.approx(sum(made.energy.values()))
     assert made.energy_joules == pytest.approx(sum(layer.energy_joules for layer in made.layers))
+
+
+def paged_report() -> Report:
+    """Two layers on a target with pages: 1500 bursts, 80 pages opened."""
+    tags = [
+        replace(tag, counts=replace(tag.counts, rows=rows))
+        for tag, rows in zip(
+            TAGS, (RowCounts(1000, 10, 20, 30, 40), RowCounts(420, 30, 20, 70, 60)), strict=True
+        )
+    ]
+    return Report.from_statistics(Target.load("edge@ddr4-3200"), LAYERS, 2500, tags)
+
+
+def test_pages_are_summed_charged_and_shown() -> None:
+    made = paged_report()
+    assert made.rows == RowCounts(1420, 40, 40, 100, 100)
+    assert made.energy["activate"] == pytest.approx(80 * 4200e-12)
+    assert made.energy_joules == pytest.approx(sum(made.energy.values()))
+    twice = Report.merge([made, made])
+    assert twice.rows == RowCounts(2840, 80, 80, 200, 200)
+    values = json.loads(made.to_json())
+    assert values["rows"]["conflicts"] == 40
+    assert values["layers"][0]["rows"]["hits"] == 1000
+    line = " ".join(rendered(made, 200).split())
+    assert "94.67% of bursts hit, 80 opened (40 after closing another)" in line
+    assert "waited 4.00% of the cycles for pages, transfers 4.00% for refresh" in line
+    assert "opening DRAM pages" in html(made)
+    assert "80 were opened" in html(made)
+
+
+def test_a_target_without_pages_says_nothing_of_them() -> None:
+    assert report().rows == RowCounts()
+    assert report().energy["activate"] == 0
+    assert "pages" not in rendered(report(), 200)
+    assert "page" not in html(report()).partition("<body>")[2]
 
 
 def test_static_energy_is_that_of_the_whole_time() -> None:
