@@ -13,8 +13,8 @@ from products import alone, single_buffering
 
 from girih.runtime.target import Target
 
-SCALESIM_CYCLES = 1_000_000
-"""SCALE-Sim steps through every cycle, at some 5,000 a second: longer products keep to its closed
+SCALESIM_CYCLES = 300_000
+"""SCALE-Sim steps through every cycle, at some 3,000 a second: longer products keep to its closed
 form, which it equals."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import product as combinations
 from pathlib import Path
@@ -44,8 +44,8 @@ class SingleBuffered(cost.ProductTiles):
 
 
 def single_buffered_tiles(what: cost.Product, target: Target) -> cost.ProductTiles | None:
-    """As `choose_product` with one slot for everything: the fewest DRAM bytes, then cycles."""
-    found: list[tuple[int, float, SingleBuffered]] = []
+    """`choose_product` with one slot for everything."""
+    found = cost.Cheapest[SingleBuffered]()
     side, columns = target.array.rows, target.array.columns
     for m, n, k in combinations(
         cost.candidates(what.rows, side),
@@ -60,13 +60,12 @@ def single_buffered_tiles(what: cost.Product, target: Target) -> cost.ProductTil
                     scratchpad <= target.scratchpad_bytes
                     and accumulator <= target.accumulator_bytes
                 ):
-                    cycles, moved = cost.product_cycles(what, tiles, target)
-                    found.append((moved, cycles, tiles))
-    return min(found, key=lambda each: each[:2])[2] if found else None
+                    found.add(tiles, *cost.product_cycles(what, tiles, target))
+    return found.choice()
 
 
 @contextlib.contextmanager
-def single_buffering() -> Iterator[None]:
+def single_buffering() -> Generator[None]:
     """Products are tiled single buffered; the pass itself has no such option."""
     chosen = product.choose_product
     product.choose_product = single_buffered_tiles
