@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import argparse
 
-from mapping import compiled, encoder_alone, partitioned
+from products import compiled, entry_alone, partitioned
 from rich.console import Console
 from rich.table import Table
 from torch_mlir import ir
 
 from girih.compiler.context import create_context
+from girih.passes.tile import Tile
 from girih.runtime.simulator import Counts, Machine
 from girih.runtime.target import Target
 
@@ -27,7 +28,7 @@ def measured(
     """Cycles, counts and joules of the encoder."""
     arrange = compiled_for.dram.pages is not None
     with create_context(), ir.Location.unknown():
-        kernels, top = compiled(encoder_alone(text), compiled_for, fuse, arrange)
+        kernels, top = compiled(entry_alone(text), compiled_for, Tile(fuse=fuse), arrange)
     machine = Machine(run_on, dram_bytes=top)
     runs = [machine.run(kernel.program, functional=False) for kernel in kernels]
     counts = Counts.sum(run.counts for run in runs)

@@ -18,12 +18,13 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from mapping import compiled, encoder_alone, partitioned
+from products import compiled, entry_alone, partitioned
 from rich.console import Console
 from rich.table import Table
 from torch_mlir import ir
 
 from girih.compiler.context import create_context
+from girih.passes.tile import Tile
 from girih.runtime.energy import Node
 from girih.runtime.energy_line import EnergyLine
 from girih.runtime.report_charts import ENERGY_NAMES
@@ -40,7 +41,7 @@ Lines = Mapping[tuple[str, str], EnergyLine]  # by node and mapping
 def measured(text: str, target: Target, fuse: bool) -> tuple[Counts, float]:
     """Counts and seconds of the encoder."""
     with create_context(), ir.Location.unknown():
-        kernels, top = compiled(encoder_alone(text), target, fuse)
+        kernels, top = compiled(entry_alone(text), target, Tile(fuse=fuse))
     machine = Machine(target, dram_bytes=top)
     runs = [machine.run(kernel.program, functional=False) for kernel in kernels]
     return Counts.sum(run.counts for run in runs), sum(run.seconds for run in runs)

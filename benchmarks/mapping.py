@@ -1,250 +1,214 @@
-"""What the mapping reaches on Whisper tiny's encoder: each product by itself, and the whole.
+"""What girih's mapping reaches on Whisper tiny, beside zigzag, accelforge and SCALE-Sim.
 
-    python benchmarks/mapping.py [--target edge small]
+    python benchmarks/mapping.py [--target edge small] [--step encoder] [--peers] [--fresh]
 
-Products: simulated cycles with everything charged, the array's part of them beside the closed form
-of a weight-stationary systolic array (SCALE-Sim: ceil(K/d) ceil(N/d) (M + 3d - 2) - 1), and DRAM
-bytes beside what is compulsory and what no schedule goes below. Every streamed operand is double
-buffered, but for the operand of the outer loop where that moves less. The whole encoder: with all
-fusion, and without any (norms, activations and residuals as layers of their own).
+Each product of the encoder and of a decode step by itself, then attention, then the whole entries
+with and without fusion. `--peers` adds the other tools, each in an environment of its own under
+build/peers/ that the first run installs; their answers are remembered there, `--fresh` asks anew.
+Tables go to the console and to build/mapping/. docs/peers.md says how the comparison is made.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
-import tempfile
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from comparison import Column, Result, attention_columns, girih_columns, peer_columns
+from gemms import ATTENTION, STEPS, Gemm, attention_compulsory_bytes
+from products import whole
 from rich.console import Console
 from rich.table import Table
-from torch_mlir import ir
-from torch_mlir.dialects import func
 
-from girih.compiler.codegen import generate
-from girih.compiler.context import create_context
-from girih.compiler.models.speech import compile_whisper
-from girih.dialects import mfm
-from girih.passes.allocate import Allocate
-from girih.passes.arrange_dram import ArrangeDram
-from girih.passes.base import Compilation, Pass
-from girih.passes.partition import NPU
-from girih.passes.peel import Peel
-from girih.passes.synchronize import Synchronize
-from girih.passes.tile import Tile
-from girih.runtime.executable import Kernel
 from girih.runtime.report import Report
-from girih.runtime.simulator import Machine
 from girih.runtime.target import Target
 
-AUDIO = Path(__file__).resolve().parent.parent / "examples" / "data" / "calibration"
-ENCODER = "encode"
+FOLDER = Path(__file__).resolve().parent.parent / "build" / "mapping"
 
 
 @dataclass(frozen=True)
-class Gemm:
-    """(batches of) rows x depth by depth x columns, int8 to int8; or attention of these sizes."""
+class Grid:
+    """A table, for the console and as Markdown."""
 
-    name: str
-    rows: int
-    columns: int
-    depth: int
-    batches: int = 1
-    kind: str = "linear"
+    title: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
 
+    def rich(self) -> Table:
+        table = Table(title=self.title)
+        for index, name in enumerate(self.header):
+            table.add_column(name, justify="left" if index == 0 else "right")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
 
-GEMMS = (
-    Gemm("query, key, value, out", 1500, 384, 384),
-    Gemm("fc1", 1500, 1536, 384),
-    Gemm("fc2", 1500, 384, 1536),
-    Gemm("query x key", 1500, 1500, 64, 6, "matmul"),
-    Gemm("weights x value", 1500, 64, 1500, 6, "matmul"),
-    Gemm("attention, fused", 1500, 1500, 64, 6, "attention"),
-)
-
-
-def closed_form(gemm: Gemm, target: Target) -> int:
-    """SCALE-Sim's cycles of the array, weight stationary."""
-    side = target.array.rows
-    tiles = math.ceil(gemm.depth / side) * math.ceil(gemm.columns / target.array.columns)
-    return gemm.batches * (tiles * (gemm.rows + 3 * side - 2) - 1)
+    def markdown(self) -> str:
+        lines = [self.header, ("---",) + ("--:",) * (len(self.header) - 1), *self.rows]
+        return f"## {self.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def compiled(
-    module: ir.Module, target: Target, fuse: bool = True, arrange: bool = True
-) -> tuple[list[Kernel], int]:
-    """Machine code of every accelerator function of a module, and the DRAM that it needs."""
-    compilation = Compilation(target=target)
-    passes: list[Pass] = [Tile(fuse=fuse), Peel(), Allocate()]
-    if arrange:
-        passes.append(ArrangeDram())
-    for each in (*passes, Synchronize()):
-        each.run(module, compilation)
-    kernels, top = generate(module, target)
-    return list(kernels.values()), top
+def number(value: float | None, digits: int = 0, scale: float = 1.0) -> str:
+    return "-" if value is None else f"{value * scale:,.{digits}f}"
 
 
-def simulated(module: ir.Module, target: Target, fuse: bool = True) -> list[Report]:
-    """The timing of every accelerator function of a module."""
-    kernels, top = compiled(module, target, fuse)
-    machine = Machine(target, dram_bytes=top)
-    return [report(machine, kernel, target) for kernel in kernels]
+def by_product(
+    title: str,
+    gemms: Sequence[Gemm],
+    bounds: dict[str, Callable[[Gemm], float]],
+    columns: Sequence[Column],
+    of: Callable[[Result], float],
+) -> Grid:
+    """A row a product (one of it), then the sum of the step."""
+    rows: list[tuple[str, ...]] = []
+    for gemm in gemms:
+        cells = [number(bound(gemm)) for bound in bounds.values()]
+        for column in columns:
+            result = column.results.get(gemm.name)
+            cells.append(number(None if result is None else of(result)))
+        rows.append((gemm.name, gemm.sizes, str(gemm.count), *cells))
+    sums = [number(sum(gemm.count * bound(gemm) for gemm in gemms)) for bound in bounds.values()]
+    sums += [number(column.total(gemms, of)) for column in columns]
+    header = ("product", "M x N x K", "times", *bounds, *(column.title for column in columns))
+    return Grid(title, header, [*rows, ("the step", "", "", *sums)])
 
 
-def report(machine: Machine, kernel: Kernel, target: Target) -> Report:
-    """One kernel's cost without data."""
-    result = machine.run(machine.load(kernel.program), functional=False)
-    return Report.from_statistics(target, kernel.layers, result.cycles, result.tags)
-
-
-def alone(gemm: Gemm, target: Target) -> Report:
-    """One product compiled by itself."""
-    with create_context(), ir.Location.unknown():
-        module = ir.Module.create()
-        with ir.InsertionPoint(module.body):
-            _function(gemm)
-        return simulated(module, target)[0]
-
-
-def _function(gemm: Gemm) -> None:
-    i8, i32, i64 = (ir.IntegerType.get_signless(bits) for bits in (8, 32, 64))
-
-    def tensor(*sizes: int, element: ir.Type = i8) -> ir.Type:
-        return ir.RankedTensorType.get(sizes, element)
-
-    def number(value: int) -> ir.IntegerAttr:
-        return ir.IntegerAttr.get(i64, value)
-
-    m, n, k, batches = gemm.rows, gemm.columns, gemm.depth, gemm.batches
-    if gemm.kind == "attention":
-        types = [tensor(1, m, batches, k), tensor(1, n, batches, k), tensor(1, n, batches, k)]
-    elif gemm.kind == "matmul":
-        types = [tensor(batches, m, k), tensor(batches, k, n)]
-    else:
-        types = [tensor(m, k)]
-    function = func.FuncOp(gemm.name, (types, []))
-    function.attributes[NPU] = ir.UnitAttr.get()
-    block = function.add_entry_block()
-    with ir.InsertionPoint(block):
-        values = list(block.arguments)
-        if gemm.kind == "attention":
-            op = mfm.IntegerAttentionOp(
-                query=values[0],
-                key=values[1],
-                value=values[2],
-                mask=None,
-                score_multiplier=number(1 << 30),
-                score_shift=number(40),
-                output_multiplier=number(1 << 30),
-                output_shift=number(38),
-                causal=number(0),
-                result=types[0],
+def in_total(title: str, gemms: Sequence[Gemm], columns: Sequence[Column], target: Target) -> Grid:
+    """A row a tool: the whole step."""
+    roofline = sum(gemm.count * gemm.roofline_cycles(target) for gemm in gemms)
+    compulsory = sum(gemm.count * gemm.compulsory_bytes for gemm in gemms)
+    work = sum(gemm.count * gemm.macs for gemm in gemms) / target.macs_per_cycle
+    rows: list[tuple[str, ...]] = []
+    for column in columns:
+        cycles = column.total(gemms, lambda result: result.cycles)
+        moved = column.total(gemms, lambda result: result.dram_bytes)
+        energy = column.total(gemms, lambda result: result.energy_joules)
+        rows.append(
+            (
+                column.title,
+                number(cycles),
+                number(cycles, 3, 1 / roofline),
+                number(None if cycles is None else work / cycles, 3),
+                number(moved, 2, 1e-6),
+                number(moved, 3, 1 / compulsory),
+                number(energy, 2, 1e3),
+                number(column.seconds(lambda result: result.wall_seconds), 1),
+                number(column.seconds(lambda result: result.cpu_seconds), 1),
+                column.why,
             )
-        elif gemm.kind == "matmul":
-            op = mfm.IntegerMatmulOp(
-                lhs=values[0],
-                rhs=values[1],
-                multiplier=number(1 << 30),
-                shift=number(40),
-                transposed=number(0),
-                result=tensor(batches, m, n),
+        )
+    header = (
+        "tool, buffering",
+        "cycles",
+        "x roofline",
+        "utilization",
+        "DRAM MB",
+        "x compulsory",
+        "energy mJ",
+        "wall s",
+        "CPU s",
+        "",
+    )
+    return Grid(title, header, rows)
+
+
+def attention_grid(title: str, gemm: Gemm, columns: Sequence[Column]) -> Grid:
+    rows: list[tuple[str, ...]] = []
+    for column in columns:
+        result = column.results.get(gemm.name)
+        cycles, moved = (None, None) if result is None else (result.cycles, result.dram_bytes)
+        rows.append((column.title, number(cycles), number(moved, 3, 1e-6), column.why))
+    least = number(attention_compulsory_bytes(gemm), 3, 1e-6)
+    return Grid(f"{title} (compulsory {least} MB)", ("tool, buffering", "cycles", "MB", ""), rows)
+
+
+def whole_grid(title: str, reports: dict[str, Report]) -> Grid:
+    # The work is the same: the bounds are those of the fused regions.
+    roofline = reports["all fusion"].roofline_cycles
+    least = reports["all fusion"].traffic_bound_bytes
+    rows: list[tuple[str, ...]] = []
+    for label, report in reports.items():
+        moved = report.dram_read_bytes + report.dram_write_bytes
+        rows.append(
+            (
+                label,
+                number(report.cycles),
+                number(report.cycles, 3, 1 / roofline),
+                number(moved, 2, 1e-6),
+                number(moved, 2, 1 / least),
+                number(report.energy_joules, 2, 1e3),
             )
-        else:
-            weight = mfm.ParameterOp(parameter=ir.StringAttr.get("w"), result=tensor(n, k))
-            scales = mfm.ParameterOp(
-                parameter=ir.StringAttr.get("p"), result=tensor(3, n, element=i32)
-            )
-            op = mfm.IntegerLinearOp(
-                x=values[0], weight=weight.result, parameters=scales.result, result=tensor(m, n)
-            )
-        func.ReturnOp([op.result])
-    kind = ir.FunctionType.get(types, [op.result.type])
-    function.attributes["function_type"] = ir.TypeAttr.get(kind)
-    empty = ir.DictAttr.get({})
-    function.attributes["arg_attrs"] = ir.ArrayAttr.get([empty] * len(types))
-    function.attributes["res_attrs"] = ir.ArrayAttr.get([empty])
+        )
+    header = ("girih", "cycles", "x roofline", "DRAM MB", "x bound", "energy mJ")
+    return Grid(title, header, rows)
 
 
-def partitioned(target: Target) -> str:
-    """Whisper's graph in integers, split into what the accelerator and the host run."""
-    with tempfile.TemporaryDirectory() as folder:
-        compile_whisper(target, calibration_audio=sorted(AUDIO.glob("*.wav")), dump_ir=Path(folder))
-        (file,) = Path(folder).glob("*-partition.mlir")
-        return file.read_text(encoding="utf-8")
-
-
-def encoder_alone(text: str) -> ir.Module:
-    """The encoder's functions of what `partitioned` gave, in the current context."""
-    module = ir.Module.parse(text)
-    for op in list(module.body.operations):
-        if not op.name.value.startswith(ENCODER):
-            op.operation.erase()
-    return module
-
-
-def encoder(target: Target) -> dict[str, Report]:
-    """The whole encoder, fused and not, without the keys and values of cross attention."""
-    text = partitioned(target)
-    found: dict[str, Report] = {}
-    for name, fuse in (("all fusion", True), ("none", False)):
-        with create_context(), ir.Location.unknown():
-            found[name] = Report.merge(simulated(encoder_alone(text), target, fuse))
-    return found
-
-
-def megabytes(count: float) -> str:
-    return f"{count / 1e6:.2f}"
+def compare(target: Target, steps: Sequence[str], peers: bool, fresh: bool) -> list[Grid]:
+    """All tables of one target; what they hold also goes to build/mapping/<target>.json."""
+    grids: list[Grid] = []
+    record: dict[str, Any] = {}
+    for step in steps:
+        gemms = STEPS[step]
+        *girih, array = girih_columns(target, gemms)
+        others = peer_columns(target, gemms, fresh) if peers else []
+        where = f"{target.name}, {step}"
+        cycles: dict[str, Callable[[Gemm], float]] = {
+            "roofline": lambda gemm: gemm.roofline_cycles(target),
+            "closed form": lambda gemm: gemm.systolic_cycles(target),
+        }
+        compulsory: dict[str, Callable[[Gemm], float]] = {
+            "compulsory": lambda gemm: gemm.compulsory_bytes
+        }
+        # SCALE-Sim sends every sum out: its bytes are not those of this machine.
+        movers = [column for column in others if column.tool != "SCALE-Sim"]
+        grids += [
+            by_product(
+                f"{where}: DRAM bytes",
+                gemms,
+                compulsory,
+                [*girih, *movers],
+                lambda result: result.dram_bytes,
+            ),
+            by_product(
+                f"{where}: cycles",
+                gemms,
+                cycles,
+                [*girih, array, *others],
+                lambda result: result.cycles,
+            ),
+            in_total(f"{where}: all its products", gemms, [*girih, *others], target),
+        ]
+        record[step] = [dataclasses.asdict(column) for column in [*girih, array, *others]]
+    attention = attention_columns(target, ATTENTION, fresh, peers)
+    grids.append(attention_grid(f"{target.name}: attention, fused", ATTENTION, attention))
+    record["attention"] = [dataclasses.asdict(column) for column in attention]
+    entries = whole(target)
+    for step in steps:
+        grids.append(whole_grid(f"{target.name}: the whole {step}", entries[step]))
+    record["whole"] = {
+        step: {label: report.to_dict() for label, report in entries[step].items()} for step in steps
+    }
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / f"{target.name}.json").write_text(json.dumps(record, indent=1))
+    text = "\n\n".join(grid.markdown() for grid in grids)
+    (FOLDER / f"{target.name}.md").write_text(text + "\n")
+    return grids
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--target", nargs="+", default=["edge", "small"])
+    parser.add_argument("--step", nargs="+", default=list(STEPS), choices=list(STEPS))
+    parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--fresh", action="store_true", help="ask the peers anew")
     options = parser.parse_args()
-    console = Console(width=140)
+    console = Console(width=200)
     for name in options.target:
-        target = Target.load(name)
-        table = Table(
-            "product", "M x N x K", "cycles", "array", "closed form", "MB", "compulsory", "bound",
-            title=f"{name}: each product by itself",
-        )  # fmt: skip
-        for gemm in GEMMS:
-            found = alone(gemm, target)
-            (layer,) = found.layers
-            moved = found.dram_read_bytes + found.dram_write_bytes
-            sizes = f"{gemm.rows} x {gemm.columns} x {gemm.depth}"
-            form = "-" if gemm.kind == "attention" else f"{closed_form(gemm, target):,}"
-            table.add_row(
-                gemm.name,
-                sizes if gemm.batches == 1 else f"{gemm.batches} x {sizes}",
-                f"{found.cycles:,}",
-                f"{layer.busy['matrix']:,}",
-                form,
-                megabytes(moved),
-                megabytes(layer.compulsory_bytes),
-                megabytes(layer.traffic_bound_bytes),
-            )
-        console.print(table)
-        whole = encoder(target)
-        table = Table(
-            "fusion", "cycles", "x roofline", "MB", "x bound", "energy, mJ",
-            title=f"{name}: the whole encoder, with the keys and values for the decoder",
-        )  # fmt: skip
-        # The work is the same: the bounds are those of the fused regions.
-        roofline = whole["all fusion"].roofline_cycles
-        least = whole["all fusion"].traffic_bound_bytes
-        for label, found in whole.items():
-            moved = found.dram_read_bytes + found.dram_write_bytes
-            table.add_row(
-                label,
-                f"{found.cycles:,}",
-                f"{found.cycles / roofline:.3f}",
-                megabytes(moved),
-                f"{moved / least:.2f}",
-                f"{np.round(found.energy_joules * 1e3, 1)}",
-            )
-        console.print(table)
+        for grid in compare(Target.load(name), options.step, options.peers, options.fresh):
+            console.print(grid.rich())
 
 
 if __name__ == "__main__":

@@ -37,13 +37,15 @@ class Tile:
     -->
     "npu.program"() {sym_name = "f.npu1"} { npu.loop { dma_in, matmul, rescale, dma_out } }
     ```
-    A product takes the gelu and the addition or multiplication that follow it along, so that what
-    lies between never leaves the chip (`fuse` turns that off). Needs a target; refuses one that
+    A product takes the gelu and the addition or multiplication that follow it along, and a norm the
+    products around it, so that what lies between never leaves the chip (`fuse` turns that off).
+    Without `double_buffer` a product by itself waits for each of its loads. Needs a target; refuses one that
     cannot hold the smallest tile of some layer before emitting anything for it.
     """
 
     name: ClassVar[str] = "tile"
     fuse: bool = True
+    double_buffer: bool = True
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
         """Rewrite every segment of the module."""
@@ -52,13 +54,13 @@ class Tile:
         for function in list(module.body.operations):
             if isinstance(function, func.FuncOp) and NPU in function.attributes:
                 with ir.InsertionPoint(function), function.location:
-                    _Segment(function, compilation, self.fuse).emit()
+                    _Segment(function, compilation, self).emit()
                 function.operation.erase()
 
 
 class _Segment:
-    def __init__(self, function: func.FuncOp, compilation: Compilation, fuse: bool) -> None:
-        self.function, self.fuse = function, fuse
+    def __init__(self, function: func.FuncOp, compilation: Compilation, options: Tile) -> None:
+        self.function, self.fuse = function, options.fuse
         assert compilation.target is not None
         self.emitter = Emitter()
         self.layers: list[ir.Attribute] = []
@@ -76,6 +78,7 @@ class _Segment:
             ir.InsertionPoint(self.marker),
             Mapping(compilation.target, compilation.mapping, compilation.chosen),
         )
+        self.tiler.buffers = 2 if options.double_buffer else 1
         self.code = ir.InsertionPoint(block)
 
     def emit(self) -> None:

@@ -28,7 +28,7 @@ def choose(
     mapping, target, region = tiler.mapping, tiler.target, repr(what)
 
     def try_out(each: _Tiles) -> Any:
-        return measure(lambda sketch: emit(sketch, each), target)
+        return measure(lambda sketch: emit(sketch, each), target, tiler.buffers)
 
     given = mapping.given(region)
     if given is not None:

@@ -46,7 +46,8 @@ class Product:
     rows x depth by depth x columns, `batches` times with other operands. `window` is (stride,
     kernel, channels) of a convolution, whose input rows overlap, or None. `output_bytes` per
     element; `activation` and `residual` say what follows the rescale before the result leaves the
-    chip. Without parameters, one multiplier is the same for all columns.
+    chip. Without parameters, one multiplier is the same for all columns. `buffers` is the ring slots
+    of what streams.
     """
 
     rows: int
@@ -58,6 +59,7 @@ class Product:
     residual_bytes: int = 0
     batches: int = 1
     has_parameters: bool = True
+    buffers: int = 2
 
     def input_bytes(self, rows: int, depth: int) -> int:
         """Bytes of the input that a tile of output rows needs."""

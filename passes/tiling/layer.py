@@ -48,6 +48,8 @@ class LayerTiler:
         self.target = target
         self.location = ""
         self.mapping = mapping
+        self.buffers = 2
+        """Ring slots of what a product streams; with one, it waits for each load."""
         self._declarations = declarations
         self._tensors: dict[ir.Value, Buffer] = {}
         self._parameters: dict[str, Buffer] = {}

@@ -104,6 +104,7 @@ class ProductTiler:
             batches=self.batches if self.window is None else 1,
             activation=self.epilogue.gelu is not None,
             residual_bytes=self.epilogue.other_bytes,
+            buffers=self.tiler.buffers,
             has_parameters=not isinstance(self.op, mfm.IntegerMatmulOp),
         )
 

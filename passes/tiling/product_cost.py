@@ -46,16 +46,18 @@ class ProductTiles:
         several_rows = self.rows < what.rows or what.batches > 1 or split
         several_columns = self.columns < what.columns or what.batches > 1 or split
         if not self.is_held:
-            return (2 if what.window is None else 1 + several_rows), 2
+            inputs = 2 if what.window is None else 1 + several_rows
+            return min(inputs, what.buffers), what.buffers
         total = what.columns if self.outer == "weights" else what.rows
-        held = min(1 + (self.block < total or what.batches > 1), self.outer_slots)
+        held = min(1 + (self.block < total or what.batches > 1), self.outer_slots, what.buffers)
         if self.outer == "weights":
-            return 1 + several_rows, held
-        return held, 1 + several_columns
+            return min(1 + several_rows, what.buffers), held
+        return held, min(1 + several_columns, what.buffers)
 
     def output_slots(self, what: Product) -> int:
         """Ring slots of sums and outputs: two where there is more than one tile."""
-        return 1 + (self.rows * self.columns < what.rows * what.columns or what.batches > 1)
+        several = self.rows * self.columns < what.rows * what.columns or what.batches > 1
+        return min(1 + several, what.buffers)
 
 
 def product_bytes(what: Product, tiles: ProductTiles) -> tuple[int, int]:
@@ -281,6 +283,8 @@ class _Table:
         reloads = np.where(self.held & (self.slots[:, 3] == 1), blocks * batches - 1, 0)
         ramp = ramp + reloads * (held / per_cycle + turn)
         instructions = batches * (both + 2 * row_tiles * column_tiles + transfers)
+        if what.buffers == 1:
+            chained = 2 * chained
         cycles = np.maximum(bound, chained) + ramp + 2 * instructions
         if what.window is not None:
             # Rows that only pad are not loaded.

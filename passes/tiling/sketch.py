@@ -131,9 +131,12 @@ class _SketchTiler(LayerTiler):
         return buffer
 
 
-def measure(emit: Callable[[LayerTiler], None], target: Target) -> Measured | None:
+def measure(
+    emit: Callable[[LayerTiler], None], target: Target, buffers: int = 2
+) -> Measured | None:
     """The cost of what `emit` emits; None where it does not fit the target's memories."""
     tiler = _SketchTiler(target)
+    tiler.buffers = buffers
     emit(tiler)
     sketch = tiler.sketch
     if not _place(sketch.memories, target):
