@@ -39,8 +39,8 @@ class Tile:
     ```
     A product takes the gelu and the addition or multiplication that follow it along, and a norm the
     products around it, so that what lies between never leaves the chip (`fuse` turns that off).
-    Without `double_buffer` a product by itself waits for each of its loads. Needs a target; refuses one that
-    cannot hold the smallest tile of some layer before emitting anything for it.
+    Without `double_buffer` a product by itself waits for each of its loads. Needs a target; refuses
+    one that cannot hold the smallest tile of some layer before emitting anything for it.
     """
 
     name: ClassVar[str] = "tile"

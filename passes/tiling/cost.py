@@ -46,8 +46,8 @@ class Product:
     rows x depth by depth x columns, `batches` times with other operands. `window` is (stride,
     kernel, channels) of a convolution, whose input rows overlap, or None. `output_bytes` per
     element; `activation` and `residual` say what follows the rescale before the result leaves the
-    chip. Without parameters, one multiplier is the same for all columns. `buffers` is the ring slots
-    of what streams.
+    chip. Without parameters, one multiplier is the same for all columns. `buffers` is the ring
+    slots of what streams.
     """
 
     rows: int
