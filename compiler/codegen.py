@@ -25,6 +25,7 @@ _OPCODES: dict[type[npu.Instruction], Opcode] = {
     npu.ExponentialOp: Opcode.EXPONENTIAL,
     npu.NormalizeOp: Opcode.NORMALIZE,
     npu.MultiplyOp: Opcode.MULTIPLY,
+    npu.FoldOp: Opcode.FOLD,
 }
 _SPACES = {
     "dram": Space.DRAM,
