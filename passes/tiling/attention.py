@@ -57,6 +57,7 @@ class AttentionTiler:
             op.mask is not None,
             layout.group,
             layout.causal,
+            layout.batch * layout.shared_heads,
         )
         tiles = choose_attention(self.what, tiler.target)
         if tiles is None:
@@ -83,12 +84,11 @@ class AttentionTiler:
         emitter, tiles = self.emitter, self.tiles
         depth, value_depth = self.layout.depth, self.layout.value_depth
         rows, keys = tiles.rows, min(KEY_GROUP, self.layout.keys)
-        held = min(tiles.held, self.key_tiles)
         tile_keys = min(self.tile_keys, self.layout.keys)
         return AttentionBuffers(
             query=emitter.scratchpad("i8", rows, depth, tiles.query_slots),
-            key=emitter.scratchpad("i8", tile_keys, depth, held),
-            value=emitter.scratchpad("i8", tile_keys, value_depth, held),
+            key=emitter.scratchpad("i8", tile_keys, depth, tiles.held),
+            value=emitter.scratchpad("i8", tile_keys, value_depth, tiles.held),
             dots=emitter.accumulator(rows, keys, tiles.sums),
             scores=emitter.scratchpad("i16", rows, keys),
             maximum=emitter.scratchpad("i16", rows, 2, tiles.count),
@@ -184,6 +184,9 @@ class AttentionTiler:
         start = tile * self.tile_keys
         if group % self.tiles.groups or (self.resident and tile.constant < self.loaded):
             return
+        if self.tiles.held == 1:
+            # The step before this one still needs the values that lie there.
+            self.steps.finish()
         size = self.tile_keys
         if tile.known is not None:
             size = min(size, self.layout.keys - start.constant)
@@ -270,4 +273,5 @@ class AttentionTiler:
         return block.number * self.tiles.count + rows.number
 
     def _key_slot(self, block: _Block, tile: Affine) -> Affine:
-        return tile if self.resident else block.number * self.key_tiles + tile
+        turn = block.head.shared if self.resident else block.number
+        return turn * self.key_tiles + tile

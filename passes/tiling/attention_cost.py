@@ -17,7 +17,7 @@ LARGEST_RING = 255
 
 @dataclass(frozen=True)
 class Attention:
-    """Sizes of the attention of one key/value head, which `group` query heads share."""
+    """Sizes of the attention of one of `heads` key/value heads, which `group` query heads share."""
 
     queries: int
     keys: int
@@ -26,6 +26,7 @@ class Attention:
     masked: bool
     group: int = 1
     causal: bool = False
+    heads: int = 1
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def attention_bytes(what: Attention, tiles: AttentionTiles) -> tuple[int, int]:
 
 
 def attention_cycles(what: Attention, tiles: AttentionTiles, target: Target) -> tuple[float, int]:
-    """(estimated cycles, DRAM bytes) of one key/value head under a choice of tiles."""
+    """(estimated cycles, DRAM bytes) of one query head under a choice of tiles."""
     costs, lanes, array = target.vector.costs, target.vector.lanes, target.array
     latency, drain = target.vector.latency_cycles, array.rows + array.columns - 2
     block = min(tiles.rows * tiles.count, what.queries)
@@ -119,11 +120,26 @@ def attention_cycles(what: Attention, tiles: AttentionTiles, target: Target) -> 
         bus += what.queries * groups * bursts(keys, burst)
         transfers += row_tiles * groups
     bus = bus / target.dram_bytes_per_cycle + transfers * target.dram.overhead_cycles
-    if tiles.held == 1 and key_tiles > 1:
-        # Loads and products take turns.
-        array_cycles += bus + kept * key_tiles * target.dram.latency_cycles
-    cycles = max(array_cycles, bus, vector_cycles) + instructions
-    return what.group * cycles, math.ceil(what.group * moved)
+    cycles = max(array_cycles, bus, vector_cycles, _turns(what, tiles, target, array_cycles))
+    # Nothing is loaded during the products with the last keys.
+    ramp = array_cycles / (blocks * key_tiles * what.heads * what.group)
+    return cycles + instructions + ramp, math.ceil(moved)
+
+
+def _turns(what: Attention, tiles: AttentionTiles, target: Target, array_cycles: float) -> float:
+    """Cycles until every slot of the keys has been loaded, used and released as often as needed."""
+    blocks = math.ceil(what.queries / (tiles.rows * tiles.count))
+    key_tiles = math.ceil(what.keys / (tiles.groups * KEY_GROUP))
+    loaded = min(tiles.groups * KEY_GROUP, what.keys)
+    turn = loaded * (what.depth + what.value_depth) / target.dram_bytes_per_cycle
+    turn += 2 * target.dram.overhead_cycles + target.dram.latency_cycles
+    used = array_cycles / (blocks * key_tiles)
+    turn += used + target.array.rows + target.array.columns
+    if tiles.held < key_tiles:
+        return blocks * key_tiles * turn / tiles.held
+    # Until the last block, of the last query head, has used them.
+    turn += (blocks * what.group - 1) * key_tiles * used
+    return key_tiles * turn / tiles.held / what.group
 
 
 def _share(what: Attention) -> float:
@@ -151,7 +167,7 @@ def _choices(what: Attention, target: Target) -> Iterator[AttentionTiles]:
             seen.add((rows, count))
             for together in loads:
                 tiles = math.ceil(groups / together)
-                for held in {1, min(2, tiles), tiles}:
+                for held in sorted({1, 2, tiles, tiles + 1, 2 * tiles}):
                     for sums in (1, 2):
                         if held <= LARGEST_RING:
                             yield AttentionTiles(rows, count, together, held, sums)
