@@ -15,7 +15,8 @@ import numpy as np
 from torch_mlir import ir
 from torch_mlir.dialects import linalg, scf
 
-from girih.passes.mfm_to_linalg import build, scalar
+from girih.dialects.arithmetic import KEY_GROUP
+from girih.passes.mfm_to_linalg import build, key_groups, scalar
 
 Tile = tuple[int, int]
 """Rows (of both operands) and depth of the byte kernel's tiles."""
@@ -35,15 +36,14 @@ def suits(op: Any, queries: int, keys: int) -> bool:
 
 
 def reciprocal(op: Any, total: ir.Value) -> ir.Value:
-    """Step 7: the i64 factor that divides by a row's sum of weights (i32, 0 if all is hidden)."""
+    """The i64 factor that divides by a row's sum of weights (i32, 0 if all is hidden)."""
     numerator = scalar.constant(op.output_multiplier.value << 8, scalar.integer_type(64))
     return scalar.divide_positive(numerator, scalar.extend(scalar.maximum(total, 1), 64))
 
 
-def finish(op: Any, value: ir.Value, column: ir.Value, factor: ir.Value) -> ir.Value:
-    """Steps 6 and 7: the i32 product of ``p - 128``, the value's column sum, the reciprocal."""
-    exact = scalar.add(value, scalar.multiply(column, 128))
-    product = scalar.multiply(scalar.extend(exact, 64), factor)
+def finish(op: Any, value: ir.Value, factor: ir.Value) -> ir.Value:
+    """The last step: the weighted sum (i32) times the reciprocal."""
+    product = scalar.multiply(scalar.extend(value, 64), factor)
     return scalar.round_shift(product, op.output_shift.value, 8)
 
 
@@ -53,7 +53,10 @@ def lower(op: Any, tile: Tile, query: ir.Value, key: ir.Value, value: ir.Value) 
     count, queries, _ = build.shape(query)
     depth = build.shape(value)[2]
     packed_query, packed_key = _pack(query, tile), _pack(key, tile)
-    values = build.barrier(build.transpose(value, [0, 2, 1]))
+    size = min(build.shape(value)[1], KEY_GROUP)
+    groups = build.shape(value)[1] // size
+    values = build.reshape(value, [count, groups, size, depth])
+    values = build.barrier(build.transpose(values, [0, 1, 3, 2]))
     columns = build.reduce_last(
         [values],
         build.shape(values),
@@ -91,37 +94,50 @@ def _one_head(
     value: ir.Value,
     columns: ir.Value,
 ) -> ir.Value:
-    """Packed query and key, value (depth, keys), its column sums: (padded queries, depth)."""
+    """Packed query and key, value (groups, depth, keys), its column sums (groups, depth)."""
     i8, i32, i64 = (scalar.integer_type(bits) for bits in (8, 32, 64))
     rows = tile[0]
     sizes = [build.shape(query)[0] * rows, build.shape(key)[0] * rows]
-    scores = build.reshape(_scores(op, rows, query, key), sizes)
-
-    def weigh() -> ir.Value:
-        top = build.reduce_last(
-            [scores],
-            sizes,
-            build.element(scores),
-            scalar.SCORE_HIDDEN,
-            lambda score, top: scalar.maximum(score, top),
-        )
-        return build.elementwise([scores, (top, [0])], sizes, i8, scalar.attention_weight)
-
-    weights = build.together(build.tensor_type(sizes, i8), weigh)
-    total = build.reduce_last(
+    scores = key_groups.split(build.reshape(_scores(op, rows, query, key), sizes))
+    tops = key_groups.maxima(scores)
+    split = build.shape(scores)
+    groups, size = split[1:]
+    depth = build.shape(value)[1]
+    weights = build.elementwise(
+        [(scores, [1, 0, 2]), (tops, [1, 0])],
+        [groups, sizes[0], size],
+        i8,
+        scalar.attention_weight,
+    )
+    totals = build.reduce_last(
         [weights],
-        sizes,
+        build.shape(weights),
         i32,
         0,
         lambda w, total: scalar.add(total, scalar.add(scalar.extend(w, 32), 128)),
     )
-    factor = build.elementwise([total], sizes[:1], i64, lambda total: reciprocal(op, total))
     mixed = build.matmul(weights, value, i32)
+    factors = key_groups.corrections(tops)
+
+    def sums(group: ir.Value, place: list[ir.Value]) -> ir.Value:
+        row, column = place
+        offset = scalar.multiply(build.extract(columns, [group, column]), 128)
+        return scalar.add(build.extract(mixed, [group, row, column]), offset)
+
+    def factor(group: ir.Value, place: list[ir.Value]) -> ir.Value:
+        return build.extract(factors, [place[0], group])
+
+    def weight_sums(group: ir.Value, place: list[ir.Value]) -> ir.Value:
+        return build.extract(totals, [group, *place])
+
+    total = key_groups.fold(sizes[:1], groups, weight_sums, factor)
+    scale = build.elementwise([total], sizes[:1], i64, lambda total: reciprocal(op, total))
+    result = key_groups.fold([sizes[0], depth], groups, sums, factor)
     return build.elementwise(
-        [mixed, (columns, [1]), (factor, [0])],
-        build.shape(mixed),
+        [result, (scale, [0])],
+        build.shape(result),
         i8,
-        lambda value, column, factor: finish(op, value, column, factor),
+        lambda value, factor: finish(op, value, factor),
     )
 
 

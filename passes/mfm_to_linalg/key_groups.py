@@ -1,0 +1,93 @@
+"""What integer_attention carries from one group of keys to the next: docs/numerics.md.
+
+All maxima of a row come first, then all weights and all groups' products at once, and the fold over
+the groups at the end, in one loop over the elements of the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch_mlir import ir
+
+from girih.dialects.arithmetic import CORRECTION_BITS, CORRECTION_TABLE, KEY_GROUP
+from girih.passes.mfm_to_linalg import build, scalar
+
+AT_ONCE = 32
+"""Groups that one loop folds: its body is written out for each."""
+
+Element = Callable[[ir.Value, list[ir.Value]], ir.Value]
+"""An i32 of a group (an `index` value) at the body's place in the result."""
+
+
+def split(scores: ir.Value) -> ir.Value:
+    """(..., keys) -> (..., groups, keys of a group)."""
+    *rows, keys = build.shape(scores)
+    size = min(keys, KEY_GROUP)
+    return build.reshape(scores, [*rows, keys // size, size])
+
+
+def maxima(scores: ir.Value) -> ir.Value:
+    """(..., groups, keys of a group) -> (..., groups): the largest so far, after each group."""
+    sizes = build.shape(scores)
+    kind = build.element(scores)
+    tops = build.reduce_last([scores], sizes, kind, scalar.SCORE_HIDDEN, scalar.maximum)
+    rank, groups = len(sizes), sizes[-2]
+    if groups == 1:
+        return tops
+
+    def larger(top: ir.Value, largest: ir.Value) -> ir.Value:
+        before = scalar.compare("le", build.loop_index(rank - 1, 32), build.loop_index(rank - 2, 32))
+        return scalar.select(before, scalar.maximum(top, largest), largest)
+
+    axes = [*range(rank - 2), rank - 1]
+    return build.reduce_last(
+        [(tops, axes)], [*sizes[:-1], groups], kind, scalar.SCORE_HIDDEN, larger
+    )
+
+
+def corrections(maxima: ir.Value) -> ir.Value:
+    """(..., groups) -> (..., groups) i32: the factor of the sums before each group."""
+    sizes = build.shape(maxima)
+    table = build.dense(CORRECTION_TABLE)
+
+    def factor(top: ir.Value) -> ir.Value:
+        *row, group = [build.loop_index(axis) for axis in range(len(sizes))]
+        last = scalar.maximum(scalar.subtract(group, 1), 0)
+        before = build.extract(maxima, [*row, last])
+        distance = scalar.subtract(scalar.extend(top, 32), scalar.extend(before, 32))
+        entry = build.extract(table, [scalar.to_index(scalar.bit_and(distance, 255))])
+        shift = scalar.extend(scalar.minimum(scalar.shift_right(distance, 8), 32), 64)
+        half = scalar.shift_right(scalar.shift_left(1, shift), 1)
+        wide = scalar.add(scalar.extend(entry, 64), half)
+        return scalar.truncate(scalar.shift_right(wide, shift), 32)
+
+    return build.elementwise([maxima], sizes, scalar.integer_type(32), factor)
+
+
+def fold(sizes: list[int], groups: int, added: Element, factor: Element) -> ir.Value:
+    """``state = round(state * factor / 2^30) + added`` over the groups, from the first one's."""
+    i32, index = scalar.integer_type(32), ir.IndexType.get()
+    state: ir.Value | None = None
+    for start in range(0, groups, AT_ONCE):
+        numbers = range(start, min(start + AT_ONCE, groups))
+
+        def body(*before: ir.Value, numbers: range = numbers) -> ir.Value:
+            place = [build.loop_index(axis) for axis in range(len(sizes))]
+            value = before[0] if before else None
+            for number in numbers:
+                group = scalar.constant(number, index)
+                new = added(group, place)
+                if value is not None:
+                    scale = scalar.extend(factor(group, place), 64)
+                    product = scalar.multiply(scalar.extend(value, 64), scale)
+                    rounded = scalar.add(product, scalar.half(CORRECTION_BITS))
+                    kept = scalar.truncate(scalar.shift_right(rounded, CORRECTION_BITS), 32)
+                    new = scalar.add(kept, new)
+                value = new
+            assert value is not None
+            return value
+
+        state = build.elementwise([] if state is None else [state], sizes, i32, body)
+    assert state is not None
+    return state
