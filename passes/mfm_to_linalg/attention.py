@@ -193,8 +193,9 @@ def _integer_heads(op: Any, parts: _Heads) -> ir.Value:
 
     scores = build.elementwise([dots, *masks], sizes, i16, score)
     scores = key_groups.split(scores)
-    tops = key_groups.maxima(scores)
     split = build.shape(scores)
+    tops = build.reduce_last([scores], split, i16, scalar.SCORE_HIDDEN, scalar.maximum)
+    tops = key_groups.maxima(tops)
     groups, size = split[3:]
     weights = build.elementwise([scores, (tops, [0, 1, 2, 3])], split, i8, scalar.attention_weight)
     totals = build.reduce_last(

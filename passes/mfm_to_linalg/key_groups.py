@@ -27,23 +27,19 @@ def split(scores: ir.Value) -> ir.Value:
     return build.reshape(scores, [*rows, keys // size, size])
 
 
-def maxima(scores: ir.Value) -> ir.Value:
-    """(..., groups, keys of a group) -> (..., groups): the largest so far, after each group."""
-    sizes = build.shape(scores)
-    kind = build.element(scores)
-    tops = build.reduce_last([scores], sizes, kind, scalar.SCORE_HIDDEN, scalar.maximum)
-    rank, groups = len(sizes), sizes[-2]
+def maxima(tops: ir.Value) -> ir.Value:
+    """(..., groups) -> (..., groups): the largest of each group and those before it."""
+    sizes, kind = build.shape(tops), build.element(tops)
+    last, groups = len(sizes) - 1, sizes[-1]
     if groups == 1:
         return tops
 
     def larger(top: ir.Value, largest: ir.Value) -> ir.Value:
-        before = scalar.compare("le", build.loop_index(rank - 1, 32), build.loop_index(rank - 2, 32))
+        before = scalar.compare("le", build.loop_index(last + 1, 32), build.loop_index(last, 32))
         return scalar.select(before, scalar.maximum(top, largest), largest)
 
-    axes = [*range(rank - 2), rank - 1]
-    return build.reduce_last(
-        [(tops, axes)], [*sizes[:-1], groups], kind, scalar.SCORE_HIDDEN, larger
-    )
+    each = (tops, [*range(last), last + 1])
+    return build.reduce_last([each], [*sizes, groups], kind, scalar.SCORE_HIDDEN, larger)
 
 
 def corrections(maxima: ir.Value) -> ir.Value:
@@ -65,6 +61,14 @@ def corrections(maxima: ir.Value) -> ir.Value:
     return build.elementwise([maxima], sizes, scalar.integer_type(32), factor)
 
 
+def folded(state: ir.Value, factor: ir.Value, added: ir.Value) -> ir.Value:
+    """``round(state * factor / 2^30) + added`` of i32."""
+    product = scalar.multiply(scalar.extend(state, 64), scalar.extend(factor, 64))
+    rounded = scalar.add(product, scalar.half(CORRECTION_BITS))
+    kept = scalar.truncate(scalar.shift_right(rounded, CORRECTION_BITS), 32)
+    return scalar.add(kept, added)
+
+
 def fold(sizes: list[int], groups: int, added: Element, factor: Element) -> ir.Value:
     """``state = round(state * factor / 2^30) + added`` over the groups, from the first one's."""
     i32, index = scalar.integer_type(32), ir.IndexType.get()
@@ -79,11 +83,7 @@ def fold(sizes: list[int], groups: int, added: Element, factor: Element) -> ir.V
                 group = scalar.constant(number, index)
                 new = added(group, place)
                 if value is not None:
-                    scale = scalar.extend(factor(group, place), 64)
-                    product = scalar.multiply(scalar.extend(value, 64), scale)
-                    rounded = scalar.add(product, scalar.half(CORRECTION_BITS))
-                    kept = scalar.truncate(scalar.shift_right(rounded, CORRECTION_BITS), 32)
-                    new = scalar.add(kept, new)
+                    new = folded(value, factor(group, place), new)
                 value = new
             assert value is not None
             return value
