@@ -305,6 +305,16 @@ def opaque(value: int) -> ir.Value:
     ).results[0]
 
 
+def bitcast(value: ir.Value, sizes: Sequence[int], bits: int) -> ir.Value:
+    """The same bytes as integers of another width, in another shape."""
+    return ir.Operation.create(
+        "flow.tensor.bitcast",
+        results=[tensor_type(sizes, scalar.integer_type(bits))],
+        operands=[value],
+        attributes={"operandSegmentSizes": ir.DenseI32ArrayAttr.get([1, 0, 0])},
+    ).results[0]
+
+
 def together(result: ir.Type, body: Callable[[], ir.Value]) -> ir.Value:
     """What the body builds, as one unit of work (IREE's `flow.dispatch.region`).
 

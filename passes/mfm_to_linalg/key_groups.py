@@ -30,16 +30,19 @@ def split(scores: ir.Value) -> ir.Value:
 def maxima(tops: ir.Value) -> ir.Value:
     """(..., groups) -> (..., groups): the largest of each group and those before it."""
     sizes, kind = build.shape(tops), build.element(tops)
-    last, groups = len(sizes) - 1, sizes[-1]
-    if groups == 1:
-        return tops
+    groups = sizes[-1]
+    # Each step takes in as many groups again.
+    distance = 1
+    while distance < groups:
 
-    def larger(top: ir.Value, largest: ir.Value) -> ir.Value:
-        before = scalar.compare("le", build.loop_index(last + 1, 32), build.loop_index(last, 32))
-        return scalar.select(before, scalar.maximum(top, largest), largest)
+        def larger(top: ir.Value, distance: int = distance, tops: ir.Value = tops) -> ir.Value:
+            place = [build.loop_index(axis) for axis in range(len(sizes))]
+            place[-1] = scalar.maximum(scalar.subtract(place[-1], distance), 0)
+            return scalar.maximum(top, build.extract(tops, place))
 
-    each = (tops, [*range(last), last + 1])
-    return build.reduce_last([each], [*sizes, groups], kind, scalar.SCORE_HIDDEN, larger)
+        tops = build.barrier(build.elementwise([tops], sizes, kind, larger))
+        distance *= 2
+    return tops
 
 
 def corrections(maxima: ir.Value) -> ir.Value:

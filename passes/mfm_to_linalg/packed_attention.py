@@ -24,6 +24,9 @@ Tile = tuple[int, int]
 LARGE_SCORES = 1 << 18
 """Scores of a head from which this form is worth its packing."""
 
+AT_ONCE = 2
+"""Groups of keys that one dispatch multiplies and folds."""
+
 SHORTEST = 16
 """Fewest keys: from here on their number is padded to whole tiles of any kernel."""
 
@@ -87,10 +90,11 @@ def _pack(value: ir.Value, tile: Tile) -> ir.Value:
     heads, length, depth = build.shape(value)
     longer, deeper = build.round_up(length, rows), build.round_up(depth, deep)
     value = build.pad(value, [0, 0, 0], [0, longer - length, deeper - depth])
-    # Few axes: with one more, IREE takes several times as long.
-    tiled = build.reshape(value, [heads * longer // rows, rows, deeper // deep, deep])
-    packed = build.barrier(build.transpose(tiled, [0, 2, 1, 3]))
-    return build.reshape(packed, [heads, longer // rows, deeper // deep, rows, deep])
+    # The d bytes of a row that stay together move as one number.
+    sizes = [heads * longer // rows, rows, deeper // deep]
+    whole = build.bitcast(build.barrier(value), sizes, 8 * deep)
+    packed = build.barrier(build.transpose(whole, [0, 2, 1]))
+    return build.bitcast(packed, [heads, longer // rows, deeper // deep, rows, deep], 8)
 
 
 def _one_head(
@@ -155,14 +159,18 @@ def _mix(weights: ir.Value, value: ir.Value, columns: ir.Value, factors: ir.Valu
     def folded(old: ir.Value, dot: ir.Value, column: ir.Value, factor: ir.Value) -> ir.Value:
         return key_groups.folded(old, factor, scalar.add(dot, scalar.multiply(column, 128)))
 
-    def fold(group: ir.Value, state: ir.Value) -> ir.Value:
+    def fold(first: int, count: int, state: ir.Value) -> ir.Value:
         def compute() -> ir.Value:
-            zeros = build.filled(sizes, i32, 0)
-            own = build.take(weights, group, axis=1)
-            dots = linalg.mmt4d(own, build.take(value, group), outs=[zeros])
-            column, factor = build.take(columns, group), build.take(factors, group)
-            inputs = [state, dots, (column, [1, 3]), (factor, [0, 2])]
-            return build.elementwise(inputs, sizes, i32, folded)
+            total = state
+            for number in range(first, first + count):
+                group = scalar.add(zero, number)
+                zeros = build.filled(sizes, i32, 0)
+                own = build.take(weights, group, axis=1)
+                dots = linalg.mmt4d(own, build.take(value, group), outs=[zeros])
+                column, factor = build.take(columns, group), build.take(factors, group)
+                inputs = [total, dots, (column, [1, 3]), (factor, [0, 2])]
+                total = build.elementwise(inputs, sizes, i32, folded)
+            return total
 
         return build.together(build.tensor_type(sizes, i32), compute)
 
@@ -170,8 +178,8 @@ def _mix(weights: ir.Value, value: ir.Value, columns: ir.Value, factors: ir.Valu
     # the host would allocate memory for each group.
     zero = build.opaque(0)
     state = build.filled(sizes, i32, 0)
-    for group in range(groups):
-        state = fold(scalar.add(zero, group), state)
+    for first in range(0, groups, AT_ONCE):
+        state = fold(first, min(AT_ONCE, groups - first), state)
     return state
 
 
