@@ -227,7 +227,7 @@ class AttentionTiler:
     def _emit_diagonal(self, block: _Block, rows: list[Tile], alike: int) -> None:
         """The groups of keys of which a causal block's queries see different parts."""
         first = alike * self.tiles.groups
-        number = block.number * (self.groups * self.tiles.count) + first * self.tiles.count
+        number = self._number(block, Affine(first))
         for group in range(first, math.ceil(self._seen(rows[-1]) / KEY_GROUP)):
             self._load(block, Affine(group // self.tiles.groups), group)
             for tile in rows:
@@ -245,7 +245,7 @@ class AttentionTiler:
                 self.steps.nothing_seen(block.head, tile, self._query_slot(block, tile))
 
     def _step(self, block: _Block, group: Affine, rows: Tile, last: bool = False) -> Step:
-        count, groups = self.tiles.count, self.tiles.groups
+        groups = self.tiles.groups
         # The tile of keys and the place in it; in a loop over tiles, all coefficients are those of
         # whole tiles.
         position = group.constant % groups
@@ -258,7 +258,7 @@ class AttentionTiler:
         return Step(
             head=block.head,
             rows=rows,
-            number=(block.number * self.groups + group) * count + rows.number,
+            number=self._number(block, group) + rows.number,
             query_slot=self._query_slot(block, rows),
             first_key=group * KEY_GROUP,
             keys=keys,
@@ -268,6 +268,11 @@ class AttentionTiler:
             last=last,
             hides=False,
         )
+
+    def _number(self, block: _Block, group: Affine) -> Affine:
+        """Of the first step of a group; one step follows another, as their weights take turns."""
+        before = block.number * (self.groups * self.tiles.count)
+        return before + group * self._count(block)
 
     def _query_slot(self, block: _Block, rows: Tile) -> Affine:
         return block.number * self.tiles.count + rows.number
