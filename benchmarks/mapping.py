@@ -78,7 +78,7 @@ def simulated(module: ir.Module, target: Target, fuse: bool = True) -> list[Repo
     for each in passes:
         each.run(module, compilation)
     kernels, top = generate(module, target)
-    machine = Machine(target, top)
+    machine = Machine(target, dram_bytes=top)
     return [report(machine, kernel, target) for kernel in kernels.values()]
 
 

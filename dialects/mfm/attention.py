@@ -104,9 +104,10 @@ class IntegerAttentionOp(_Attention, name="integer_attention", traits=[ext.Pure]
     """Integer-only attention, a fold over groups of `KEY_GROUP` keys in their order.
 
     The groups are part of the definition (an online softmax: Dao et al. 2022), so no value depends
-    on tiles. query, key, value i8 and heads as in `attention`, mask i1 or i8; result i8. (score_multiplier,
-    score_shift) takes q.k to the log2 domain with 8 fraction bits; (output_multiplier,
-    output_shift) takes value's unit to the result's. docs/numerics.md, integer_attention.
+    on tiles. query, key, value i8 and heads as in `attention`, mask i1 or i8; result i8.
+    (score_multiplier, score_shift) takes q.k to the log2 domain with 8 fraction bits;
+    (output_multiplier, output_shift) takes value's unit to the result's. docs/numerics.md,
+    integer_attention.
     """
 
     query: ext.Operand[Any]

@@ -249,9 +249,7 @@ class AttentionTiler:
         # The tile of keys and the place in it; in a loop over tiles, all coefficients are those of
         # whole tiles.
         position = group.constant % groups
-        tile = Affine(
-            group.constant // groups, tuple(c // groups for c in group.coefficients)
-        )
+        tile = Affine(group.constant // groups, tuple(c // groups for c in group.coefficients))
         keys = KEY_GROUP
         if group.known is not None:
             keys = min(keys, self.layout.keys - group.known * KEY_GROUP)

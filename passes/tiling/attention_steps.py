@@ -144,9 +144,7 @@ class AttentionSteps:
                 step.first_key.constant if step.hides else 0,
             ),
         )
-        weights, sums = (
-            buffer.at(slot=step.number) for buffer in (buffers.weights, buffers.sums)
-        )
+        weights, sums = (buffer.at(slot=step.number) for buffer in (buffers.weights, buffers.sums))
         emitter.emit(npu.ExponentialOp, [scores, weights, maximum, sums], rows, keys)
         if step.first:
             self._clear(step.rows)
@@ -155,8 +153,7 @@ class AttentionSteps:
         emitter, buffers = self.emitter, self.buffers
         rows, depth = step.rows.size, shape(self.op.value)[3]
         weights, sums, mixed = (
-            buffer.at(slot=step.number)
-            for buffer in (buffers.weights, buffers.sums, buffers.mixed)
+            buffer.at(slot=step.number) for buffer in (buffers.weights, buffers.sums, buffers.mixed)
         )
         value = buffers.value.at(step.offset * depth, slot=step.key_slot)
         emitter.emit(npu.MatmulOp, [weights, value, mixed], rows, depth, step.keys)
@@ -194,4 +191,3 @@ class AttentionSteps:
         self.emitter.load(source, buffer.at(slot=step.number, pitch=step.keys), rows, step.keys)
         pitch = 0 if repeats and step.rows.size > 1 else step.keys
         return buffer.at(slot=step.number, pitch=pitch)
-

@@ -1,4 +1,4 @@
-"""Attention on chip: any choice of tiles gives the same integers, and the chosen ones move little."""
+"""Attention on chip: all tiles give the same integers, and those that are chosen move little."""
 
 from __future__ import annotations
 
@@ -67,9 +67,7 @@ def test_every_choice_of_tiles(
         inputs.append(visible)
     g = graph(inputs, seed)
     g.finish(
-        g.attention(
-            *g.arguments[:3], causal=causal, mask=None if mask is None else g.arguments[3]
-        )
+        g.attention(*g.arguments[:3], causal=causal, mask=None if mask is None else g.arguments[3])
     )
     groups = min(groups, math.ceil(keys / 64))
     size = min(rows, queries if queries > 1 else own // shared)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from meaning import (
     Array,
     clamp,
-    correction,
     columns_strategy,
+    correction,
     each,
     gaps,
     multipliers,

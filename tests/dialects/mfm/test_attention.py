@@ -279,7 +279,9 @@ def by_hand(problem: Problem, group: int) -> Any:
             for column in range(len(sums)):
                 new = sum(
                     w * v
-                    for w, v in zip(weights, value[head, first : first + group, column], strict=True)
+                    for w, v in zip(
+                        weights, value[head, first : first + group, column], strict=True
+                    )
                 )
                 sums[column] = ((sums[column] * factor + (1 << 29)) >> 30) + new
         result[head, row] = arithmetic.normalize(np.array(sums), np.array(total), *problem.output)
@@ -318,9 +320,7 @@ def noise(rng: np.random.Generator, like: Any, length: int) -> Any:
 
 @settings(max_examples=10, deadline=None)
 @given(seed=SEEDS, keys=st.integers(1, 150), groups=st.integers(1, 3))
-def test_hidden_groups_change_nothing(
-    operations: Any, seed: int, keys: int, groups: int
-) -> None:
+def test_hidden_groups_change_nothing(operations: Any, seed: int, keys: int, groups: int) -> None:
     """So that a tiler may skip them: before all keys, and after the last."""
     problem = Problem(seed, 4, keys, 2.0)
     rng = np.random.default_rng(seed)
@@ -336,9 +336,7 @@ def test_hidden_groups_change_nothing(
         mask = np.zeros((1, before + keys + after), np.int8)
         mask[0, before : before + keys] = 1
         text = INTEGER.format(*problem.score, *problem.output, 0)
-        found = operations.run(
-            "integer_attention", [query, *padded, mask], problem.result, text
-        )
+        found = operations.run("integer_attention", [query, *padded, mask], problem.result, text)
         np.testing.assert_array_equal(found, expected)
 
 
