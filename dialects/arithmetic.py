@@ -15,6 +15,12 @@ Array = NDArray[Any]
 
 SCORE_HIDDEN = -32768
 """The log2-domain score of a key that a query may not see."""
+KEY_GROUP = 64
+"""Keys that attention takes in at a time: part of the definition of integer_attention."""
+CORRECTION_BITS = 30
+"""Fraction bits of the factor that brings sums to a new maximum."""
+CORRECTION_TABLE = np.rint(2.0 ** (CORRECTION_BITS - np.arange(256) / 256)).astype(np.int32)
+"""``2^30 * 2^(-f / 256)``."""
 
 
 def half(shift: int | Array) -> Array:
@@ -76,6 +82,24 @@ def exponential(distance: Array) -> Array:
     return np.where(exponent > 15, 0, value).astype(np.uint8)
 
 
+def correction(distance: Array) -> Array:
+    """``2^30 * 2^(-distance / 256)`` as int32: what a maximum that rose by so much does to sums."""
+    wide = distance.astype(np.int64)
+    fraction, exponent = wide & 255, np.minimum(wide >> 8, 32)
+    table = CORRECTION_TABLE.astype(np.int64)[fraction]
+    return ((table + ((np.int64(1) << exponent) >> 1)) >> exponent).astype(np.int32)
+
+
+def fold(state: Array, factor: Array, added: Array) -> Array:
+    """Sums of weights below an earlier maximum, brought to the new one, and the new weights' sums.
+
+    ``round(state * factor / 2^30) + added``, int32, the product exact in int64.
+    """
+    product = state.astype(np.int64) * factor.astype(np.int64)
+    kept = (product + half(CORRECTION_BITS)) >> CORRECTION_BITS
+    return (kept + added).astype(np.int32)
+
+
 def layer_norm(
     x: Array, gamma: Array, beta: Array, epsilon: int, shift: int, dtype: DTypeLike
 ) -> Array:
@@ -101,7 +125,7 @@ def _normalize_row(
 
 
 def normalize(mixed: Array, total: Array, multiplier: int, shift: int) -> Array:
-    """Step 7 of integer_attention: weighted sums over their row's total weight, as int8."""
+    """The last step of integer_attention: weighted sums over their row's total weight, as int8."""
     wide = total.astype(np.int64)
     reciprocal = np.where(wide == 0, 0, (multiplier << 8) // np.maximum(wide, 1))
     return saturate((mixed.astype(np.int64) * reciprocal + half(shift)) >> shift, np.int8)

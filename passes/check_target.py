@@ -12,7 +12,7 @@ from torch_mlir.dialects import func
 from girih.dialects import mfm
 from girih.dialects.mfm.base import shape
 from girih.passes.base import Compilation
-from girih.passes.tiling.attention_cost import Attention, AttentionTiles, attention_bytes
+from girih.passes.tiling.attention_cost import SMALLEST, Attention, attention_bytes
 from girih.passes.tiling.cost import Product, lines
 from girih.passes.tiling.product_cost import smallest_product_bytes
 from girih.runtime.errors import CompilationError
@@ -67,7 +67,7 @@ def _smallest(op: ir.OpView) -> tuple[int, int]:
         case mfm.AttentionOp():
             _, queries, _, depth = shape(op.query)
             what = Attention(queries, shape(op.key)[1], depth, shape(op.value)[3], False)
-            return attention_bytes(what, AttentionTiles(1, 1, False, False))
+            return attention_bytes(what, SMALLEST)
         case mfm.LayerNormOp():
             width = shape(op.x)[-1]
             return lines(2 * width) + lines(width) + lines(8 * width), 0

@@ -191,7 +191,9 @@ class _Segment:
             case mfm.IntegerMatmulOp():
                 self._emit_product(ProductTiler(tiler, op))
             case mfm.IntegerAttentionOp():
-                AttentionTiler(tiler, op).emit()
+                attention = AttentionTiler(tiler, op)
+                tiler.mapping.use(attention.what)
+                attention.emit()
             case mfm.IntegerLayerNormOp() | mfm.IntegerRmsNormOp():
                 rows.norm(tiler, op)
             case mfm.IntegerGeluOp():

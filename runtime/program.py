@@ -23,7 +23,7 @@ from girih.runtime.errors import ProgramError
 from girih.runtime.target import Target
 
 MAGIC = b"GIRIHNPU"
-VERSION = 1
+VERSION = 2
 HEADER_BYTES = 64
 INSTRUCTION_BYTES = 256
 OPERAND_BYTES = 40
@@ -48,6 +48,7 @@ class Opcode(enum.IntEnum):
     EXPONENTIAL = 11
     NORMALIZE = 12
     MULTIPLY = 13
+    FOLD = 14
 
 
 class Engine(enum.IntEnum):
@@ -130,15 +131,8 @@ class LayerNormFlag(enum.IntFlag):
 class ScoresFlag(enum.IntFlag):
     """Flags of scores."""
 
-    ACCUMULATE = 1
-    MASKED = 2
-    CAUSAL = 4
-
-
-class ExponentialFlag(enum.IntFlag):
-    """Flags of exponential."""
-
-    ACCUMULATE = 1
+    MASKED = 1
+    CAUSAL = 2
 
 
 FLAGS: Mapping[Opcode, type[enum.IntFlag]] = {
@@ -148,7 +142,6 @@ FLAGS: Mapping[Opcode, type[enum.IntFlag]] = {
     Opcode.RESCALE: RescaleFlag,
     Opcode.LAYER_NORM: LayerNormFlag,
     Opcode.SCORES: ScoresFlag,
-    Opcode.EXPONENTIAL: ExponentialFlag,
 }
 
 ENGINE_OF: Mapping[Opcode, Engine] = {

@@ -48,6 +48,7 @@ class VectorCosts(_Model):
     exponential: int = Field(default=2, ge=1, le=1024)
     normalize: int = Field(default=1, ge=1, le=1024)
     multiply: int = Field(default=2, ge=1, le=1024)
+    fold: int = Field(default=2, ge=1, le=1024)
     root_divide: int = Field(
         default=32,
         ge=0,

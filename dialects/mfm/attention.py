@@ -101,11 +101,13 @@ class AttentionOp(_Attention, name="attention", traits=[ext.Pure]):
 
 
 class IntegerAttentionOp(_Attention, name="integer_attention", traits=[ext.Pure]):
-    """Integer-only attention whose value does not depend on how it is tiled.
+    """Integer-only attention, a fold over groups of `KEY_GROUP` keys in their order.
 
-    query, key, value i8 and heads as in `attention`, mask i1 or i8; result i8. (score_multiplier,
-    score_shift) takes q.k to the log2 domain with 8 fraction bits; (output_multiplier,
-    output_shift) takes value's unit to the result's. docs/numerics.md, integer_attention.
+    The groups are part of the definition (an online softmax: Dao et al. 2022), so no value depends
+    on tiles. query, key, value i8 and heads as in `attention`, mask i1 or i8; result i8.
+    (score_multiplier, score_shift) takes q.k to the log2 domain with 8 fraction bits;
+    (output_multiplier, output_shift) takes value's unit to the result's. docs/numerics.md,
+    integer_attention.
     """
 
     query: ext.Operand[Any]
@@ -135,18 +137,27 @@ class IntegerAttentionOp(_Attention, name="integer_attention", traits=[ext.Pure]
 
     def reference(self, *inputs: Array) -> Array:
         query, key, value = self._heads_first(inputs)
-        dots = arithmetic.integer_matmul(query, key.swapaxes(2, 3))
-        scores = arithmetic.rescale(
-            dots, self.score_multiplier.value, self.score_shift.value, np.int16
-        )
-        visible = self._visible(query.shape[2], key.shape[2], list(inputs[3:]))
-        scores = np.where(visible, scores, arithmetic.SCORE_HIDDEN).astype(np.int32)
-        distance = scores.max(axis=-1, keepdims=True) - scores
-        weights = arithmetic.exponential(distance)
-        weights[scores == arithmetic.SCORE_HIDDEN] = 0
-        total = weights.sum(axis=-1, keepdims=True, dtype=np.int64)
-        mixed = arithmetic.integer_matmul(weights, value)
+        rows, keys = query.shape[:3], key.shape[2]
+        visible = self._visible(rows[2], keys, list(inputs[3:]))
+        visible = np.broadcast_to(visible, (*rows, keys))
+        top = np.full((*rows, 1), arithmetic.SCORE_HIDDEN, np.int32)
+        # The weighted sums of the values, and beside them that of the weights.
+        state = np.zeros((*rows, value.shape[3] + 1), np.int32)
+        for first in range(0, keys, arithmetic.KEY_GROUP):
+            group = slice(first, first + arithmetic.KEY_GROUP)
+            dots = arithmetic.integer_matmul(query, key[:, :, group].swapaxes(2, 3))
+            scores = arithmetic.rescale(
+                dots, self.score_multiplier.value, self.score_shift.value, np.int16
+            ).astype(np.int32)
+            scores[~visible[..., group]] = arithmetic.SCORE_HIDDEN
+            before, top = top, np.maximum(top, scores.max(axis=-1, keepdims=True))
+            weights = arithmetic.exponential(top - scores)
+            weights[scores == arithmetic.SCORE_HIDDEN] = 0
+            mixed = arithmetic.integer_matmul(weights, value[:, :, group])
+            total = weights.sum(axis=-1, keepdims=True, dtype=np.int32)
+            added = np.concatenate([mixed, total], axis=-1)
+            state = arithmetic.fold(state, arithmetic.correction(top - before), added)
         result = arithmetic.normalize(
-            mixed, total, self.output_multiplier.value, self.output_shift.value
+            state[..., :-1], state[..., -1:], self.output_multiplier.value, self.output_shift.value
         )
         return np.ascontiguousarray(result.swapaxes(1, 2))

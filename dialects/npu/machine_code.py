@@ -12,6 +12,7 @@ from girih.dialects.npu.vector import (
     AddOp,
     ExponentialOp,
     FillOp,
+    FoldOp,
     GeluOp,
     LayerNormOp,
     MultiplyOp,
@@ -35,6 +36,7 @@ OPCODES: dict[type[Instruction], Opcode] = {
     ExponentialOp: Opcode.EXPONENTIAL,
     NormalizeOp: Opcode.NORMALIZE,
     MultiplyOp: Opcode.MULTIPLY,
+    FoldOp: Opcode.FOLD,
 }
 SPACES = {
     "dram": Space.DRAM,

@@ -11,7 +11,7 @@ from girih.dialects.npu.base import Array, Instruction, dtype, flag
 
 SCALAR, PER_ROW = 1, 2
 UNCENTERED = 1
-ACCUMULATE, MASKED, CAUSAL = 1, 2, 4
+MASKED, CAUSAL = 1, 2
 
 _ON_CHIP = ("scratchpad", "accumulator")
 _SCRATCHPAD = ("scratchpad",)
@@ -151,8 +151,9 @@ class LayerNormOp(Instruction, name="layer_norm"):
 
 
 class ScoresOp(Instruction, name="scores"):
-    """Attention scores to the log2 domain, hidden keys to -32768, and the rows' running maximum.
+    """Attention scores to the log2 domain, hidden keys to -32768, and the rows' running maxima.
 
+    maximum (rows x 2): the maximum so far, which rises, and what it was before this.
     Immediates: multiplier, shift, the tile's first query (causal offset included), first key.
     """
 
@@ -166,10 +167,10 @@ class ScoresOp(Instruction, name="scores"):
     WRITES = (1, 2)
 
     def reads(self, index: int) -> bool:
-        return index in (0, 3) or (index == 2 and flag(self, ACCUMULATE))
+        return index != 1
 
     def extent(self, index: int) -> tuple[int, int]:
-        return (self.rows.value, 2) if index == 2 else super().extent(index)
+        return (self.rows.value, 4) if index == 2 else super().extent(index)
 
     def reference(self, *tiles: Array) -> tuple[Array, Array]:
         multiplier, shift, query, key = list(self.immediates)[:4]
@@ -181,35 +182,65 @@ class ScoresOp(Instruction, name="scores"):
             rows, columns = np.indices(scores.shape)
             hidden |= key + columns > query + rows
         scores[hidden] = arithmetic.SCORE_HIDDEN
-        top = scores.max(axis=1, keepdims=True)
-        return scores, np.maximum(top, tiles[2]) if flag(self, ACCUMULATE) else top
+        before = tiles[2][:, :1]
+        top = np.maximum(before, scores.max(axis=1, keepdims=True))
+        return scores, np.concatenate([top, before], axis=1)
 
 
 class ExponentialOp(Instruction, name="exponential"):
-    """Softmax numerators below the row's maximum as u8, and the rows' running sum."""
+    """Softmax numerators below the row's maximum as u8.
+
+    sums (rows x 2) i32: their sum, and the factor of what was summed below the maximum before.
+    """
 
     source: ext.Operand[Any]
     target: ext.Operand[Any]
     maximum: ext.Operand[Any]
-    total: ext.Operand[Any]
+    sums: ext.Operand[Any]
 
     ENGINE = "vector"
     SPACES = (_SCRATCHPAD,) * 4
     WRITES = (1, 3)
 
-    def reads(self, index: int) -> bool:
-        return index in (0, 2) or (index == 3 and flag(self, ACCUMULATE))
-
     def extent(self, index: int) -> tuple[int, int]:
-        per_row = {2: 2, 3: 4}
+        per_row = {2: 4, 3: 8}
         return (self.rows.value, per_row[index]) if index in per_row else super().extent(index)
 
     def reference(self, *tiles: Array) -> tuple[Array, Array]:
         scores, maximum = tiles[0].astype(np.int32), tiles[2].astype(np.int32)
-        weights = arithmetic.exponential(maximum - scores)
+        top, before = maximum[:, :1], maximum[:, 1:]
+        weights = arithmetic.exponential(top - scores)
         weights[scores == arithmetic.SCORE_HIDDEN] = 0
         total = weights.sum(axis=1, keepdims=True, dtype=np.int32)
-        return weights, total + tiles[3] if flag(self, ACCUMULATE) else total
+        return weights, np.concatenate([total, arithmetic.correction(top - before)], axis=1)
+
+
+class FoldOp(Instruction, name="fold"):
+    """Weighted sums of a group of keys, added to those of the keys before it.
+
+    state (rows x (columns + 1)) i32: the weighted sums, and beside them the sum of the weights;
+    sums (rows x 2) i32, as `exponential` leaves them. ``state = state * factor / 2^30 + new``.
+    """
+
+    source: ext.Operand[Any]
+    state: ext.Operand[Any]
+    sums: ext.Operand[Any]
+
+    ENGINE = "vector"
+    SPACES = (("accumulator",), _SCRATCHPAD, _SCRATCHPAD)
+    WRITES = (1,)
+
+    def reads(self, index: int) -> bool:
+        return True
+
+    def extent(self, index: int) -> tuple[int, int]:
+        per_row = {1: 4 * (self.columns.value + 1), 2: 8}
+        return (self.rows.value, per_row[index]) if index in per_row else super().extent(index)
+
+    def reference(self, *tiles: Array) -> Array:
+        source, state, sums = tiles
+        added = np.concatenate([source, sums[:, :1]], axis=1)
+        return arithmetic.fold(state, sums[:, 1:], added)
 
 
 class NormalizeOp(Instruction, name="normalize"):
@@ -220,7 +251,7 @@ class NormalizeOp(Instruction, name="normalize"):
     total: ext.Operand[Any]
 
     ENGINE = "vector"
-    SPACES = (("accumulator",), _SCRATCHPAD, _SCRATCHPAD)
+    SPACES = (_ON_CHIP, _SCRATCHPAD, _SCRATCHPAD)
     WRITES = (1,)
 
     def extent(self, index: int) -> tuple[int, int]:

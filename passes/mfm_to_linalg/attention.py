@@ -10,7 +10,7 @@ from typing import Any
 from torch_mlir import ir
 from torch_mlir.dialects import arith, math
 
-from girih.passes.mfm_to_linalg import build, packed_attention, scalar
+from girih.passes.mfm_to_linalg import build, key_groups, packed_attention, scalar
 
 KEY_MULTIPLE = 64
 """Keys are padded to this: rows of scores that are not whole vectors cost ten times as much."""
@@ -182,7 +182,7 @@ def _integer_heads(op: Any, parts: _Heads) -> ir.Value:
     """
     i8, i16, i32, i64 = (scalar.integer_type(bits) for bits in (8, 16, 32, 64))
     depth = build.shape(op.value)[3]
-    sizes, rows = parts.scores, [0, 1, 2]
+    sizes = parts.scores
     dots = build.reshape(build.matmul(parts.query, parts.key, i32), sizes)
     masks, visible = _visibility(op, parts)
 
@@ -192,19 +192,22 @@ def _integer_heads(op: Any, parts: _Heads) -> ir.Value:
         return scaled if seen is None else scalar.select(seen, scaled, scalar.SCORE_HIDDEN)
 
     scores = build.elementwise([dots, *masks], sizes, i16, score)
-    top = build.reduce_last(
-        [scores], sizes, i16, scalar.SCORE_HIDDEN, lambda s, acc: scalar.maximum(s, acc)
-    )
-
-    weights = build.elementwise([scores, (top, rows)], sizes, i8, scalar.attention_weight)
-    total = build.reduce_last(
+    scores = key_groups.split(scores)
+    split = build.shape(scores)
+    tops = build.reduce_last([scores], split, i16, scalar.SCORE_HIDDEN, scalar.maximum)
+    tops = key_groups.maxima(tops)
+    groups, size = split[3:]
+    weights = build.elementwise([scores, (tops, [0, 1, 2, 3])], split, i8, scalar.attention_weight)
+    totals = build.reduce_last(
         [weights],
-        sizes,
+        split,
         i32,
         0,
         lambda w, acc: scalar.add(acc, scalar.add(scalar.extend(w, 32), 128)),
     )
-    values = build.transpose(parts.value, [0, 2, 1])
+    count = parts.batch * parts.heads
+    values = build.reshape(parts.value, [count * groups, size, depth])
+    values = build.transpose(values, [0, 2, 1])
     columns = build.reduce_last(
         [values],
         build.shape(values),
@@ -212,16 +215,34 @@ def _integer_heads(op: Any, parts: _Heads) -> ir.Value:
         0,
         lambda v, acc: scalar.add(acc, scalar.extend(v, 32)),
     )
-    columns = build.reshape(columns, [parts.batch, parts.heads, depth])
-    mixed = build.matmul(build.reshape(weights, _flat(parts)), values, i32)
-    mixed = build.reshape(mixed, [*sizes[:3], depth])
+    columns = build.reshape(columns, [parts.batch, parts.heads, groups, depth])
+    by_group = build.transpose(weights, [0, 1, 3, 2, 4])
+    by_group = build.reshape(by_group, [count * groups, parts.queries, size])
+    mixed = build.matmul(by_group, values, i32)
+    mixed = build.reshape(mixed, [parts.batch, parts.heads, groups, parts.queries, depth])
+    factors = key_groups.corrections(tops)
+
+    def sums(group: ir.Value, place: list[ir.Value]) -> ir.Value:
+        batch, head, query, column = place
+        product = build.extract(mixed, [batch, head, group, query, column])
+        offset = build.extract(columns, [batch, head, group, column])
+        return scalar.add(product, scalar.multiply(offset, 128))
+
+    def factor(group: ir.Value, place: list[ir.Value]) -> ir.Value:
+        return build.extract(factors, [*place[:3], group])
+
+    def weight_sums(group: ir.Value, place: list[ir.Value]) -> ir.Value:
+        return build.extract(totals, [*place, group])
+
+    mixed = key_groups.fold([*sizes[:3], depth], groups, sums, factor)
+    total = key_groups.fold(list(sizes[:3]), groups, weight_sums, factor)
 
     reciprocal = build.elementwise(
         [total], sizes[:3], i64, lambda total: packed_attention.reciprocal(op, total)
     )
     return build.elementwise(
-        [mixed, (columns, [0, 1, 3]), (reciprocal, rows)],
+        [mixed, (reciprocal, [0, 1, 2])],
         build.shape(mixed),
         build.element(op.result),
-        lambda value, column, factor: packed_attention.finish(op, value, column, factor),
+        lambda value, factor: packed_attention.finish(op, value, factor),
     )

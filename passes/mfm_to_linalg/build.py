@@ -234,14 +234,15 @@ def slice_(
     ).result
 
 
-def take(value: ir.Value, index: ir.Value) -> ir.Value:
-    """Element `index`, an `index` value, of the first axis."""
-    sizes = shape(value)
-    offsets = [ir.ShapedType.get_dynamic_size()] + [0] * (len(sizes) - 1)
-    ones = [1] * len(sizes)
-    kind = tensor_type(sizes[1:], element(value))
+def take(value: ir.Value, index: ir.Value, axis: int = 0) -> ir.Value:
+    """Element `index`, an `index` value, of an axis."""
+    sizes = list(shape(value))
+    offsets = [0] * len(sizes)
+    offsets[axis] = ir.ShapedType.get_dynamic_size()
+    kept = sizes[:axis] + sizes[axis + 1 :]
+    sizes[axis] = 1
     return tensor.ExtractSliceOp(
-        kind, value, [index], [], [], offsets, [1, *sizes[1:]], ones
+        tensor_type(kept, element(value)), value, [index], [], [], offsets, sizes, [1] * len(sizes)
     ).result
 
 
@@ -292,6 +293,25 @@ def barrier(value: ir.Value) -> ir.Value:
     """
     return ir.Operation.create(
         "iree_tensor_ext.compute_barrier.start", results=[value.type], operands=[value]
+    ).results[0]
+
+
+def opaque(value: int) -> ir.Value:
+    """An `index` that the compiler does not know."""
+    index = ir.IndexType.get()
+    number = scalar.constant(value, index)
+    return ir.Operation.create(
+        "util.optimization_barrier", results=[index], operands=[number]
+    ).results[0]
+
+
+def bitcast(value: ir.Value, sizes: Sequence[int], bits: int) -> ir.Value:
+    """The same bytes as integers of another width, in another shape."""
+    return ir.Operation.create(
+        "flow.tensor.bitcast",
+        results=[tensor_type(sizes, scalar.integer_type(bits))],
+        operands=[value],
+        attributes={"operandSegmentSizes": ir.DenseI32ArrayAttr.get([1, 0, 0])},
     ).results[0]
 
 

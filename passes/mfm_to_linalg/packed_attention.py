@@ -15,13 +15,17 @@ import numpy as np
 from torch_mlir import ir
 from torch_mlir.dialects import linalg, scf
 
-from girih.passes.mfm_to_linalg import build, scalar
+from girih.dialects.arithmetic import KEY_GROUP
+from girih.passes.mfm_to_linalg import build, key_groups, scalar
 
 Tile = tuple[int, int]
 """Rows (of both operands) and depth of the byte kernel's tiles."""
 
 LARGE_SCORES = 1 << 18
 """Scores of a head from which this form is worth its packing."""
+
+AT_ONCE = 2
+"""Groups of keys that one dispatch multiplies and folds."""
 
 SHORTEST = 16
 """Fewest keys: from here on their number is padded to whole tiles of any kernel."""
@@ -35,15 +39,14 @@ def suits(op: Any, queries: int, keys: int) -> bool:
 
 
 def reciprocal(op: Any, total: ir.Value) -> ir.Value:
-    """Step 7: the i64 factor that divides by a row's sum of weights (i32, 0 if all is hidden)."""
+    """The i64 factor that divides by a row's sum of weights (i32, 0 if all is hidden)."""
     numerator = scalar.constant(op.output_multiplier.value << 8, scalar.integer_type(64))
     return scalar.divide_positive(numerator, scalar.extend(scalar.maximum(total, 1), 64))
 
 
-def finish(op: Any, value: ir.Value, column: ir.Value, factor: ir.Value) -> ir.Value:
-    """Steps 6 and 7: the i32 product of ``p - 128``, the value's column sum, the reciprocal."""
-    exact = scalar.add(value, scalar.multiply(column, 128))
-    product = scalar.multiply(scalar.extend(exact, 64), factor)
+def finish(op: Any, value: ir.Value, factor: ir.Value) -> ir.Value:
+    """The last step: the weighted sum (i32) times the reciprocal."""
+    product = scalar.multiply(scalar.extend(value, 64), factor)
     return scalar.round_shift(product, op.output_shift.value, 8)
 
 
@@ -51,9 +54,11 @@ def lower(op: Any, tile: Tile, query: ir.Value, key: ir.Value, value: ir.Value) 
     """Attention of (heads, length, depth) operands, keys padded with 0: (heads, queries, depth)."""
     i8, i32 = scalar.integer_type(8), scalar.integer_type(32)
     count, queries, _ = build.shape(query)
-    depth = build.shape(value)[2]
-    packed_query, packed_key = _pack(query, tile), _pack(key, tile)
-    values = build.barrier(build.transpose(value, [0, 2, 1]))
+    keys, depth = build.shape(value)[1:]
+    size = min(keys, KEY_GROUP)
+    groups = keys // size
+    values = build.reshape(value, [count * groups, size, depth])
+    values = build.barrier(build.transpose(values, [0, 2, 1]))
     columns = build.reduce_last(
         [values],
         build.shape(values),
@@ -61,12 +66,18 @@ def lower(op: Any, tile: Tile, query: ir.Value, key: ir.Value, value: ir.Value) 
         0,
         lambda v, total: scalar.add(total, scalar.extend(v, 32)),
     )
-    columns = build.barrier(columns)
+    packed_values = _pack(values, tile)
+    sizes = build.shape(packed_values)[1:]
+    packed_values = build.reshape(packed_values, [count, groups, *sizes])
+    # Padded as the packed values are.
+    columns = build.pad(columns, [0, 0], [0, sizes[0] * tile[0] - depth])
+    columns = build.reshape(build.barrier(columns), [count, groups, sizes[0], tile[0]])
+    packed_query, packed_key = _pack(query, tile), _pack(key, tile)
     bounds = [scalar.constant(bound, ir.IndexType.get()) for bound in (0, count, 1)]
     loop = scf.ForOp(*bounds, [build.empty([count, queries, depth], i8)])
     with ir.InsertionPoint(loop.body):
         head, made = loop.induction_variable, loop.inner_iter_args[0]
-        operands = (packed_query, packed_key, values, columns)
+        operands = (packed_query, packed_key, packed_values, columns)
         result = _one_head(op, tile, *(build.take(each, head) for each in operands))
         result = build.reshape(build.slice_(result, [0, 0], [queries, depth]), [1, queries, depth])
         scf.YieldOp([build.insert_slice(result, made, [head, 0, 0])])
@@ -79,8 +90,11 @@ def _pack(value: ir.Value, tile: Tile) -> ir.Value:
     heads, length, depth = build.shape(value)
     longer, deeper = build.round_up(length, rows), build.round_up(depth, deep)
     value = build.pad(value, [0, 0, 0], [0, longer - length, deeper - depth])
-    tiled = build.reshape(value, [heads, longer // rows, rows, deeper // deep, deep])
-    return build.barrier(build.transpose(tiled, [0, 1, 3, 2, 4]))
+    # The d bytes of a row that stay together move as one number.
+    sizes = [heads * longer // rows, rows, deeper // deep]
+    whole = build.bitcast(build.barrier(value), sizes, 8 * deep)
+    packed = build.barrier(build.transpose(whole, [0, 2, 1]))
+    return build.bitcast(packed, [heads, longer // rows, deeper // deep, rows, deep], 8)
 
 
 def _one_head(
@@ -91,38 +105,82 @@ def _one_head(
     value: ir.Value,
     columns: ir.Value,
 ) -> ir.Value:
-    """Packed query and key, value (depth, keys), its column sums: (padded queries, depth)."""
+    """Packed query, key and value (by groups of keys), its column sums: (padded queries, depth)."""
     i8, i32, i64 = (scalar.integer_type(bits) for bits in (8, 32, 64))
-    rows = tile[0]
-    sizes = [build.shape(query)[0] * rows, build.shape(key)[0] * rows]
-    scores = build.reshape(_scores(op, rows, query, key), sizes)
-
-    def weigh() -> ir.Value:
-        top = build.reduce_last(
-            [scores],
-            sizes,
-            build.element(scores),
-            scalar.SCORE_HIDDEN,
-            lambda score, top: scalar.maximum(score, top),
-        )
-        return build.elementwise([scores, (top, [0])], sizes, i8, scalar.attention_weight)
-
-    weights = build.together(build.tensor_type(sizes, i8), weigh)
-    total = build.reduce_last(
+    rows, deep = tile
+    across, groups = build.shape(query)[0], build.shape(value)[0]
+    down, steps = build.shape(value)[1:3]
+    split = [across * rows, groups, steps * deep]
+    scores = build.reshape(_scores(op, rows, query, key), split)
+    tops = build.reduce_last(
+        [scores], split, build.element(scores), scalar.SCORE_HIDDEN, scalar.maximum
+    )
+    tops = key_groups.maxima(tops)
+    factors = build.barrier(key_groups.corrections(tops))
+    factors = build.barrier(build.transpose(factors, [1, 0]))
+    weights = build.elementwise([scores, (tops, [0, 1])], split, i8, scalar.attention_weight)
+    weights = build.barrier(weights)
+    totals = build.reduce_last(
         [weights],
-        sizes,
+        split,
         i32,
         0,
         lambda w, total: scalar.add(total, scalar.add(scalar.extend(w, 32), 128)),
     )
-    factor = build.elementwise([total], sizes[:1], i64, lambda total: reciprocal(op, total))
-    mixed = build.matmul(weights, value, i32)
-    return build.elementwise(
-        [mixed, (columns, [1]), (factor, [0])],
-        build.shape(mixed),
-        i8,
-        lambda value, column, factor: finish(op, value, column, factor),
+    totals = build.barrier(build.transpose(totals, [1, 0]))
+    total = key_groups.fold(
+        split[:1],
+        groups,
+        lambda group, place: build.extract(totals, [group, *place]),
+        lambda group, place: build.extract(factors, [group, *place]),
     )
+    scale = build.elementwise([total], split[:1], i64, lambda total: reciprocal(op, total))
+    packed = _pack(build.reshape(weights, [1, across * rows, groups * steps * deep]), tile)
+    packed = build.reshape(packed, [across, groups, steps, rows, deep])
+    mixed = _mix(packed, value, columns, build.reshape(factors, [groups, across, rows]))
+    result = build.elementwise(
+        [(mixed, [0, 2, 1, 3]), (build.reshape(scale, [across, rows]), [0, 1])],
+        [across, rows, down, rows],
+        i8,
+        lambda value, factor: finish(op, value, factor),
+    )
+    return build.reshape(result, [across * rows, down * rows])
+
+
+def _mix(weights: ir.Value, value: ir.Value, columns: ir.Value, factors: ir.Value) -> ir.Value:
+    """The groups' products, each folded as soon as it is there.
+
+    Everything is in tiles; the result is (query tiles, depth tiles, rows, rows).
+    """
+    across, groups, _, rows, _ = build.shape(weights)
+    sizes = [across, build.shape(value)[1], rows, rows]
+    i32 = scalar.integer_type(32)
+
+    def folded(old: ir.Value, dot: ir.Value, column: ir.Value, factor: ir.Value) -> ir.Value:
+        return key_groups.folded(old, factor, scalar.add(dot, scalar.multiply(column, 128)))
+
+    def fold(first: int, count: int, state: ir.Value) -> ir.Value:
+        def compute() -> ir.Value:
+            total = state
+            for number in range(first, first + count):
+                group = scalar.add(zero, number)
+                zeros = build.filled(sizes, i32, 0)
+                own = build.take(weights, group, axis=1)
+                dots = linalg.mmt4d(own, build.take(value, group), outs=[zeros])
+                column, factor = build.take(columns, group), build.take(factors, group)
+                inputs = [total, dots, (column, [1, 3]), (factor, [0, 2])]
+                total = build.elementwise(inputs, sizes, i32, folded)
+            return total
+
+        return build.together(build.tensor_type(sizes, i32), compute)
+
+    # Numbers that the compiler does not know: one executable then serves all groups. In a loop,
+    # the host would allocate memory for each group.
+    zero = build.opaque(0)
+    state = build.filled(sizes, i32, 0)
+    for first in range(0, groups, AT_ONCE):
+        state = fold(first, min(AT_ONCE, groups - first), state)
+    return state
 
 
 def _scores(op: Any, rows: int, query: ir.Value, key: ir.Value) -> ir.Value:

@@ -1,298 +1,294 @@
-"""integer_attention: the scores of a query tile stay on chip; only q, k, v and the result move.
-
-The exact maximum of a row is known before its first exponential: either all scores of the query
-tile wait on chip as int16, or, where a row is too long for that, QK is computed twice.
-"""
+"""integer_attention: scores and weights stay on chip; only q, k, v and the result move."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from torch_mlir import ir
-
-from girih.dialects import mfm, npu
+from girih.dialects import mfm
+from girih.dialects.arithmetic import KEY_GROUP
 from girih.dialects.mfm.base import shape
-from girih.dialects.npu.matrix import ACCUMULATE as ADD_TO
-from girih.dialects.npu.matrix import B_TRANSPOSED
-from girih.dialects.npu.vector import ACCUMULATE, CAUSAL, MASKED
 from girih.passes.tiling.attention_cost import (
+    SMALLEST,
     Attention,
     AttentionTiles,
     attention_bytes,
-    choose_attention,
+    attention_candidates,
 )
-from girih.passes.tiling.emitter import Affine, Buffer, Tile, View
+from girih.passes.tiling.attention_layout import AttentionLayout, Head
+from girih.passes.tiling.attention_steps import AttentionBuffers, AttentionSteps, Step
+from girih.passes.tiling.choice import choose
+from girih.passes.tiling.emitter import Affine, Tile
 from girih.passes.tiling.layer import LayerTiler
 
 
 @dataclass(frozen=True)
-class _Head:
-    """A query head, and the key/value head that it reads."""
+class _Block:
+    """Queries of a head whose sums are on chip together; `number` counts all blocks."""
 
-    batch: int
-    own: Tile
-    shared: Tile
-
-
-@dataclass
-class _Buffers:
-    """On-chip buffers; keys and values have one slot per block, or two that take turns."""
-
-    query: Buffer
-    key: Buffer
-    value: Buffer
-    dots: Buffer
-    scores: Buffer
-    weights: Buffer
-    maximum: Buffer
-    total: Buffer
-    mixed: Buffer
-    output: Buffer
-    mask: Buffer | None
+    head: Head
+    start: Affine
+    size: int
+    number: Affine
 
 
 class AttentionTiler:
     """Emits one attention, key/value head by key/value head, with the query heads that share it.
 
-    Where there is one query (decoding), those heads' queries are the rows of one product: each key
-    moves past the array once. Elsewhere they follow each other past keys that stay on chip, if
-    they fit.
+    ```
+    for blocks of queries: load them
+        for tiles of keys: load them, unless they are there
+            for groups of keys in the tile
+                for tiles of queries in the block: one step
+    ```
+    What the definition carries from group to group, the sums and the maximum, waits in the
+    scratchpad. Keys and values move once per block, or once per key/value head where they stay.
     """
 
-    def __init__(self, tiler: LayerTiler, op: mfm.IntegerAttentionOp) -> None:
+    def __init__(
+        self,
+        tiler: LayerTiler,
+        op: mfm.IntegerAttentionOp,
+        tiles: AttentionTiles | None = None,
+    ) -> None:
         self.tiler, self.emitter, self.op = tiler, tiler.emitter, op
-        self.batch, self.queries, self.heads, self.depth = shape(op.query)
-        self.keys, self.shared = shape(op.key)[1:3]
-        self.value_depth = shape(op.value)[3]
-        # A causal tile is told where it stands by constants, so its loops are unrolled. One query
-        # is the last of its sequence, and sees all of it.
-        self.causal = bool(op.causal.value) and self.queries > 1
-        self.group = self.heads // self.shared
-        self.folded = self.queries == 1 and self.group > 1
-        # Rows of the queries from one query to the next, and from one head to the next.
-        self.query_step, self.head_step = self.heads, 1
-        if self.folded:
-            self.query_step, self.head_step = 1, self.group
-            self.queries, self.group = self.group, 1
+        self.layout = layout = AttentionLayout(tiler, op)
         self.what = Attention(
-            self.queries, self.keys, self.depth, self.value_depth, op.mask is not None, self.group
+            layout.queries,
+            layout.keys,
+            layout.depth,
+            layout.value_depth,
+            op.mask is not None,
+            layout.group,
+            layout.causal,
+            layout.batch * layout.shared_heads,
         )
-        tiles = choose_attention(self.what, tiler.target)
         if tiles is None:
-            tiler.too_small(*attention_bytes(self.what, AttentionTiles(1, 1, False, False)))
+            found = choose(
+                tiler,
+                self.what,
+                AttentionTiles,
+                lambda: attention_candidates(self.what, tiler.target),
+                lambda sketch, each: AttentionTiler(sketch, op, each).emit(),
+            )
+            if found is None:
+                tiler.too_small(*attention_bytes(self.what, SMALLEST))
+            tiles = found.tiles
         self.tiles: AttentionTiles = tiles
-        self.blocks = math.ceil(self.keys / tiles.keys)
+        self.tile_keys = tiles.groups * KEY_GROUP
+        self.groups = math.ceil(layout.keys / KEY_GROUP)
+        self.key_tiles = math.ceil(layout.keys / self.tile_keys)
+        self.block_rows = min(tiles.rows * tiles.count, layout.queries)
+        self.resident = tiles.held >= self.key_tiles
+        self.loaded = 0
+        """Tiles of the present head's keys that are on chip to stay."""
 
     def emit(self) -> None:
         """Emit all batches and heads."""
-        buffers = self._allocate()
-        for batch in range(self.batch):
-            shared = partial(self._emit_shared, batch, buffers)
-            self.emitter.tiles(self.shared, 1, shared, unrolled=self._mask_has_heads)
+        self.steps = AttentionSteps(self.emitter, self.op, self.layout, self._allocate())
+        has_heads = self.op.mask is not None and len(shape(self.op.mask)) > 2
+        unrolled = has_heads and shape(self.op.mask)[-3] > 1
+        for batch in range(self.layout.batch):
+            shared = partial(self._emit_shared, batch, unrolled)
+            self.emitter.tiles(self.layout.shared_heads, 1, shared, unrolled=unrolled)
 
-    @property
-    def _mask_has_heads(self) -> bool:
-        return self.op.mask is not None and shape(self.op.mask)[-3] > 1
-
-    def _allocate(self) -> _Buffers:
+    def _allocate(self) -> AttentionBuffers:
         emitter, tiles = self.emitter, self.tiles
-        held = self.blocks if tiles.resident else min(2, self.blocks)
-        rows, keys = tiles.queries, tiles.keys
-        return _Buffers(
-            query=emitter.scratchpad("i8", rows, self.depth, 2),
-            key=emitter.scratchpad("i8", keys, self.depth, held),
-            value=emitter.scratchpad("i8", keys, self.value_depth, held),
-            dots=emitter.accumulator(rows, keys),
-            scores=emitter.scratchpad("i16", rows, keys, self.blocks if tiles.one_pass else 1),
+        depth, value_depth = self.layout.depth, self.layout.value_depth
+        rows, keys = tiles.rows, min(KEY_GROUP, self.layout.keys)
+        tile_keys = min(self.tile_keys, self.layout.keys)
+        return AttentionBuffers(
+            query=emitter.scratchpad("i8", rows, depth, tiles.query_slots),
+            key=emitter.scratchpad("i8", tile_keys, depth, tiles.held),
+            value=emitter.scratchpad("i8", tile_keys, value_depth, tiles.held),
+            dots=emitter.accumulator(rows, keys, tiles.sums),
+            scores=emitter.scratchpad("i16", rows, keys),
+            maximum=emitter.scratchpad("i16", rows, 2, tiles.count),
             weights=emitter.scratchpad("ui8", rows, keys, 2),
-            maximum=emitter.scratchpad("i16", rows, 1, 2),
-            total=emitter.scratchpad("i32", rows, 1, 2),
-            mixed=emitter.accumulator(rows, self.value_depth),
-            output=emitter.scratchpad("i8", rows, self.value_depth, 2),
-            mask=emitter.scratchpad("i8", rows, keys, 2) if self.op.mask is not None else None,
+            sums=emitter.scratchpad("i32", rows, 2, 2),
+            mixed=emitter.accumulator(rows, value_depth, tiles.sums),
+            state=emitter.scratchpad("i32", rows, value_depth + 1, tiles.count),
+            output=emitter.scratchpad("i8", rows, value_depth, 2),
+            mask=emitter.scratchpad("i8", rows, keys, 2) if self.what.masked else None,
         )
 
-    def _emit_shared(self, batch: int, buffers: _Buffers, shared: Tile) -> None:
-        if self.tiles.resident:
-            for value, buffer in ((self.op.key, buffers.key), (self.op.value, buffers.value)):
+    def _emit_shared(self, batch: int, unrolled: bool, shared: Tile) -> None:
+        self.loaded = 0
+        group = self.layout.group
 
-                def load(block: Tile, value: ir.Value = value, buffer: Buffer = buffer) -> None:
-                    self._load(value, buffer, batch, shared, block, block.number)
+        def member(number: Affine) -> None:
+            self._emit_head(Head(batch, shared.number * group + number, shared.number))
 
-                self._each_block(load)
+        # The first query head brings the keys that stay for the others.
+        apart = int(self.resident)
+        if apart:
+            member(Affine(0))
 
-        def member(item: Tile) -> None:
-            number = shared.number * self.group + item.number
-            head = _Head(batch, Tile(number, 1, number), shared)
+        def other(item: Tile) -> None:
+            member(item.number + apart)
 
-            def query_tile(query: Tile) -> None:
-                self._emit_queries(head, query, buffers)
+        self.emitter.tiles(group - apart, 1, other, unrolled=unrolled)
 
-            self.emitter.tiles(self.queries, self.tiles.queries, query_tile, unrolled=self.causal)
+    def _emit_head(self, head: Head) -> None:
+        full, rest = divmod(self.layout.queries, self.block_rows)
+        before = head.own * (full + bool(rest))
 
-        self.emitter.tiles(self.group, 1, member, unrolled=self._mask_has_heads)
+        def block(number: Affine, size: int) -> None:
+            self._emit_block(_Block(head, number * self.block_rows, size, before + number))
 
-    def _each_block(self, body: Callable[[Tile], None]) -> None:
-        # The first block overwrites running maxima and sums, the others add to them; the rest are
-        # few, so they are unrolled: loops are kept for queries and heads.
-        self.emitter.tiles(self.keys, self.tiles.keys, body, unrolled=True)
+        def full_block(item: Tile) -> None:
+            block(item.number + apart, self.block_rows)
 
-    def _load(
-        self, value: ir.Value, buffer: Buffer, batch: int, head: Tile, block: Tile, slot: Affine
-    ) -> None:
-        """A block of one head's keys or values."""
-        _, length, heads, depth = shape(value)
-        row = (block.start + batch * length) * heads + head.start
-        source = self.tiler.dram(value).at(row * depth, heads * depth)
-        self.emitter.load(source, buffer.at(slot=slot), block.size, depth)
+        # A causal tile is told where it stands by constants, and loops nest four deep at most.
+        unrolled = self.what.causal or self.layout.group > 1
+        # The first block brings the keys that stay for the others.
+        apart = int(self.resident and not unrolled)
+        if apart:
+            block(Affine(0), self.block_rows)
+        self.emitter.tiles(full - apart, 1, full_block, unrolled=unrolled)
+        if rest:
+            block(Affine(full), rest)
 
-    def _emit_queries(self, head: _Head, query: Tile, buffers: _Buffers) -> None:
-        emitter, op = self.emitter, self.op
-        query_tiles = math.ceil(self.queries / self.tiles.queries)
-        order = head.own.number * query_tiles + query.number
-        target = buffers.query.at(slot=order)
-        source = self._place(op.query, head, query, self.depth)
-        emitter.load(source, target, query.size, self.depth)
-
-        score = partial(self._score, head, query, order, buffers)
-        weigh = partial(self._weigh, head, query, order, buffers)
-        self._each_block(score)
-        if self.tiles.one_pass:
-            self._each_block(weigh)
+    def _emit_block(self, block: _Block) -> None:
+        rows = [self._rows(block, Affine(number)) for number in range(self._count(block))]
+        # Tiles of keys that all queries see, and after which all of them see more, are alike.
+        seen = [self._seen(tile) for tile in rows]
+        more = (math.ceil(min(seen) / KEY_GROUP) - 1) // self.tiles.groups
+        alike = max(min(more, self._shown(rows[0]) // self.tile_keys), 0)
+        there = min(self.loaded, alike)
+        self._emit_tiles(block, 0, there, load=False)
+        self._emit_tiles(block, there, alike, load=True)
+        if self.what.causal:
+            self._emit_diagonal(block, rows, alike)
         else:
+            for group in range(alike * self.tiles.groups, self.groups):
+                self._load(block, Affine(group // self.tiles.groups), group)
+                last = group == self.groups - 1
+                self._emit_rows(block, partial(self._step, block, Affine(group), last=last))
+        self.steps.finish()
+        if self.resident:
+            self.loaded = max(self.loaded, math.ceil(max(seen) / self.tile_keys))
 
-            def again(block: Tile) -> None:
-                score(block, second=True)
-                weigh(block)
+    def _count(self, block: _Block) -> int:
+        """Tiles of queries in a block."""
+        return math.ceil(block.size / self.tiles.rows)
 
-            self._each_block(again)
-        output = buffers.output.at(slot=order)
-        emitter.emit(
-            npu.NormalizeOp,
-            [buffers.mixed.at(slot=order), output, buffers.total.at(slot=order)],
-            query.size,
-            self.value_depth,
-            immediates=(op.output_multiplier.value, op.output_shift.value),
+    def _rows(self, block: _Block, number: Affine) -> Tile:
+        """A tile of a block's queries."""
+        start, size = number * self.tiles.rows, self.tiles.rows
+        if number.known is not None:
+            size = min(size, block.size - number.known * size)
+        return Tile(block.start + start, size, number)
+
+    def _seen(self, rows: Tile) -> int:
+        """Keys that some query of a tile sees."""
+        if not self.what.causal:
+            return self.layout.keys
+        end = rows.start.constant + rows.size + self.layout.keys - self.layout.queries
+        return max(end, 0)
+
+    def _shown(self, rows: Tile) -> int:
+        """Keys that every query of a tile sees."""
+        return self._seen(rows) - rows.size + 1 if self.what.causal else self.layout.keys
+
+    def _load(self, block: _Block, tile: Affine, group: int) -> None:
+        """Bring a tile of keys before its first group, unless it is there."""
+        start = tile * self.tile_keys
+        if group % self.tiles.groups or (self.resident and tile.constant < self.loaded):
+            return
+        if self.tiles.held == 1:
+            # The step before this one still needs the values that lie there.
+            self.steps.finish()
+        size = self.tile_keys
+        if tile.known is not None:
+            size = min(size, self.layout.keys - start.constant)
+        self.steps.load(block.head, Tile(start, size, self._key_slot(block, tile)))
+
+    def _emit_tiles(self, block: _Block, begun: int, end: int, load: bool) -> None:
+        """Tiles of keys that are alike."""
+        if begun == 0 and end > 0:
+            self._emit_tile(block, Affine(0), load)
+            begun = 1
+        if end - begun == 1:
+            self._emit_tile(block, Affine(begun), load)
+        elif end > begun:
+            with self.emitter.loop(end - begun) as iteration:
+                self.steps.pending = self._last_step(block, iteration + (begun - 1))
+                self._emit_tile(block, iteration + begun, load)
+            self.steps.pending = self._last_step(block, Affine(end - 1))
+
+    def _emit_tile(self, block: _Block, tile: Affine, load: bool) -> None:
+        for position in range(self.tiles.groups):
+            if load:
+                self._load(block, tile, position)
+            group = tile * self.tiles.groups + position
+            self._emit_rows(block, partial(self._step, block, group))
+
+    def _last_step(self, block: _Block, tile: Affine) -> Step:
+        group = tile * self.tiles.groups + (self.tiles.groups - 1)
+        return self._step(block, group, self._rows(block, Affine(self._count(block) - 1)))
+
+    def _emit_rows(self, block: _Block, step: Callable[[Tile], Step]) -> None:
+        """All queries of a block meet a group of keys."""
+        full, rest = divmod(block.size, self.tiles.rows)
+        if full:
+            self.steps.repeat(full, lambda number: step(self._rows(block, number)))
+        if rest:
+            self.steps.advance(step(self._rows(block, Affine(full))))
+
+    def _emit_diagonal(self, block: _Block, rows: list[Tile], alike: int) -> None:
+        """The groups of keys of which a causal block's queries see different parts."""
+        first = alike * self.tiles.groups
+        number = self._number(block, Affine(first))
+        for group in range(first, math.ceil(self._seen(rows[-1]) / KEY_GROUP)):
+            self._load(block, Affine(group // self.tiles.groups), group)
+            for tile in rows:
+                keys = min(self._seen(tile) - group * KEY_GROUP, KEY_GROUP)
+                if keys <= 0:
+                    continue
+                step = self._step(
+                    block, Affine(group), tile, last=self._seen(tile) <= (group + 1) * KEY_GROUP
+                )
+                hides = group * KEY_GROUP + keys > self._shown(tile)
+                self.steps.advance(replace(step, keys=keys, hides=hides, number=number))
+                number = number + 1
+        for tile in rows:
+            if self._seen(tile) == 0:
+                self.steps.nothing_seen(block.head, tile, self._query_slot(block, tile))
+
+    def _step(self, block: _Block, group: Affine, rows: Tile, last: bool = False) -> Step:
+        groups = self.tiles.groups
+        # The tile of keys and the place in it; in a loop over tiles, all coefficients are those of
+        # whole tiles.
+        position = group.constant % groups
+        tile = Affine(group.constant // groups, tuple(c // groups for c in group.coefficients))
+        keys = KEY_GROUP
+        if group.known is not None:
+            keys = min(keys, self.layout.keys - group.known * KEY_GROUP)
+        return Step(
+            head=block.head,
+            rows=rows,
+            number=self._number(block, group) + rows.number,
+            query_slot=self._query_slot(block, rows),
+            first_key=group * KEY_GROUP,
+            keys=keys,
+            key_slot=self._key_slot(block, tile),
+            offset=position * KEY_GROUP,
+            first=group.known == 0,
+            last=last,
+            hides=False,
         )
-        place = self._place(op.result, head, query, self.value_depth)
-        emitter.store(output, place, query.size, self.value_depth)
 
-    def _place(self, value: ir.Value, head: _Head, query: Tile, depth: int) -> View:
-        """Where the rows of a query tile lie in the queries or the result."""
-        row = query.start * self.query_step + head.own.start * self.head_step
-        row = row + head.batch * (math.prod(shape(value)[1:3]))
-        return self.tiler.dram(value).at(row * depth, self.query_step * depth)
+    def _number(self, block: _Block, group: Affine) -> Affine:
+        """Of the first step of a group; one step follows another, as their weights take turns."""
+        before = block.number * (self.groups * self.tiles.count)
+        return before + group * self._count(block)
 
-    def _score(
-        self,
-        head: _Head,
-        query: Tile,
-        order: Affine,
-        buffers: _Buffers,
-        block: Tile,
-        second: bool = False,
-    ) -> None:
-        emitter, op = self.emitter, self.op
-        slot = block.number
-        if not self.tiles.resident:
-            slot = self._streamed(order, block, second)
-            self._load(op.key, buffers.key, head.batch, head.shared, block, slot)
-        dots = buffers.dots.at(slot=self._streamed(order, block, second), pitch=4 * block.size)
-        emitter.emit(
-            npu.MatmulOp,
-            [buffers.query.at(slot=order), buffers.key.at(slot=slot), dots],
-            query.size,
-            block.size,
-            self.depth,
-            B_TRANSPOSED,
-        )
-        flags = ACCUMULATE if block.number.constant or second else 0
-        mask = None
-        if buffers.mask is not None:
-            mask = self._load_mask(head, query, block, order, buffers.mask, second)
-            flags |= MASKED
-        first_query = 0
-        if self.causal:
-            flags |= CAUSAL
-            first_query = query.start.constant + self.keys - self.queries
-        emitter.emit(
-            npu.ScoresOp,
-            [dots, self._scores(block, buffers), buffers.maximum.at(slot=order), mask],
-            query.size,
-            block.size,
-            flags=flags,
-            immediates=(
-                op.score_multiplier.value,
-                op.score_shift.value,
-                first_query,
-                block.start.constant if self.causal else 0,
-            ),
-        )
+    def _query_slot(self, block: _Block, rows: Tile) -> Affine:
+        return block.number * self.tiles.count + rows.number
 
-    def _streamed(self, order: Affine, block: Tile, second: bool) -> Affine:
-        passes = 1 if self.tiles.one_pass else 2
-        return (order * passes + int(second)) * self.blocks + block.number
-
-    def _scores(self, block: Tile, buffers: _Buffers) -> View:
-        return buffers.scores.at(slot=block.number, pitch=2 * block.size)
-
-    def _load_mask(
-        self,
-        head: _Head,
-        query: Tile,
-        block: Tile,
-        order: Affine,
-        buffer: Buffer,
-        second: bool,
-    ) -> View:
-        sizes = (1,) * (4 - len(shape(self.op.mask))) + shape(self.op.mask)
-        if self.folded and sizes[1] > 1:
-            sizes = (sizes[0], self.shared, self.queries, sizes[3])
-        strides = [sizes[1] * sizes[2] * sizes[3], sizes[2] * sizes[3], sizes[3], 1]
-        steps = [stride if size > 1 else 0 for size, stride in zip(sizes, strides, strict=True)]
-        origin = query.start * steps[2] + head.own.start * steps[1] + block.start * steps[3]
-        origin = origin + head.batch * steps[0]
-        rows = query.size if sizes[2] > 1 else 1
-        slot = self._streamed(order, block, second)
-        self.emitter.load(
-            self.tiler.dram(self.op.mask).at(origin, sizes[3]),
-            buffer.at(slot=slot, pitch=block.size),
-            rows,
-            block.size,
-        )
-        return buffer.at(slot=slot, pitch=block.size if rows > 1 or query.size == 1 else 0)
-
-    def _weigh(
-        self, head: _Head, query: Tile, order: Affine, buffers: _Buffers, block: Tile
-    ) -> None:
-        emitter = self.emitter
-        number = order * self.blocks + block.number
-        weights = buffers.weights.at(slot=number, pitch=block.size)
-        later = bool(block.number.constant)
-        emitter.emit(
-            npu.ExponentialOp,
-            [
-                self._scores(block, buffers),
-                weights,
-                buffers.maximum.at(slot=order),
-                buffers.total.at(slot=order),
-            ],
-            query.size,
-            block.size,
-            flags=ACCUMULATE if later else 0,
-        )
-        slot = block.number
-        if not self.tiles.resident:
-            slot = number
-            self._load(self.op.value, buffers.value, head.batch, head.shared, block, slot)
-        emitter.emit(
-            npu.MatmulOp,
-            [weights, buffers.value.at(slot=slot), buffers.mixed.at(slot=order)],
-            query.size,
-            self.value_depth,
-            block.size,
-            ADD_TO if later else 0,
-        )
+    def _key_slot(self, block: _Block, tile: Affine) -> Affine:
+        turn = block.head.shared if self.resident else block.number
+        return turn * self.key_tiles + tile

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 from girih.runtime.target import Target
 
@@ -67,30 +66,6 @@ class Product:
             return rows * depth
         stride, kernel, channels = self.window
         return ((rows - 1) * stride + kernel) * channels
-
-
-_Tiles = TypeVar("_Tiles")
-SLACK = 0.03
-"""Cycles that a choice of tiles may cost to save DRAM bytes, as a share of the least."""
-
-
-class Cheapest(Generic[_Tiles]):
-    """Choices of tiles with what they cost."""
-
-    def __init__(self) -> None:
-        self._known: list[tuple[float, int, _Tiles]] = []
-
-    def add(self, tiles: _Tiles, cycles: float, moved: int) -> None:
-        """Take a choice into account."""
-        self._known.append((cycles, moved, tiles))
-
-    def choice(self) -> _Tiles | None:
-        """Fewest bytes, then least cycles, among those within `SLACK` of the least cycles."""
-        if not self._known:
-            return None
-        limit = min(cycles for cycles, _, _ in self._known) * (1 + SLACK)
-        near = [each for each in self._known if each[0] <= limit]
-        return min(near, key=lambda each: (each[1], each[0]))[2]
 
 
 def candidates(total: int, unit: int, smallest: int = 1) -> Iterator[int]:

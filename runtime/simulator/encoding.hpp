@@ -25,7 +25,8 @@ enum Opcode : std::uint8_t {
   kExponential = 11,
   kNormalize = 12,
   kMultiply = 13,
-  kOpcodeCount = 14,
+  kFold = 14,
+  kOpcodeCount = 15,
 };
 
 enum Engine : std::uint8_t {
@@ -49,10 +50,8 @@ inline constexpr std::uint16_t kOutputStationary = 4;   // matmul
 inline constexpr std::uint16_t kScalar = 1;             // rescale
 inline constexpr std::uint16_t kRowParameters = 2;      // rescale
 inline constexpr std::uint16_t kUncentered = 1;         // layer_norm
-inline constexpr std::uint16_t kScoresAccumulate = 1;   // scores
-inline constexpr std::uint16_t kMasked = 2;             // scores
-inline constexpr std::uint16_t kCausal = 4;             // scores
-inline constexpr std::uint16_t kExponentialAccumulate = 1;
+inline constexpr std::uint16_t kMasked = 1;             // scores
+inline constexpr std::uint16_t kCausal = 2;             // scores
 
 inline constexpr std::uint16_t kNoWait = 0xFFFF;
 inline constexpr int kLoopDepth = 4;

@@ -305,14 +305,15 @@ void Execution::compute_vector(const Step& step) {
       kernels_.layer_norm(task);
       break;
     case kScores:
-      task.accumulate = (instruction.flags & kScoresAccumulate) != 0;
       task.masked = (instruction.flags & kMasked) != 0;
       task.causal = (instruction.flags & kCausal) != 0;
       kernels_.scores(task);
       break;
     case kExponential:
-      task.accumulate = (instruction.flags & kExponentialAccumulate) != 0;
       kernels_.exponential(task);
+      break;
+    case kFold:
+      kernels_.fold(task);
       break;
     default:
       kernels_.normalize(task);

@@ -46,7 +46,6 @@ struct VectorTask {
   Rows b;
   Rows c;
   Rows d;
-  bool accumulate;
   bool masked;
   bool causal;
   bool per_column;  // rescale: parameters in c
@@ -82,6 +81,7 @@ struct Kernels {
   void (*layer_norm)(const VectorTask& task);
   void (*scores)(const VectorTask& task);
   void (*exponential)(const VectorTask& task);
+  void (*fold)(const VectorTask& task);
   void (*normalize)(const VectorTask& task);
   void (*multiply_elements)(const VectorTask& task);
   // Index of the first column whose multiplier is negative or whose shift is outside 1 .. 62, or

@@ -11,7 +11,7 @@ namespace girih {
 namespace {
 
 constexpr char kMagic[8] = {'G', 'I', 'R', 'I', 'H', 'N', 'P', 'U'};
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 
 using CrcTables = std::array<std::array<std::uint32_t, 256>, 8>;
 
@@ -57,7 +57,7 @@ const char* opcode_name(std::uint8_t opcode) {
   static constexpr const char* kNames[kOpcodeCount] = {
       "loop", "end",  "dma_in",     "dma_out", "fill",        "matmul",   "rescale",
       "add",  "gelu", "layer_norm", "scores",  "exponential", "normalize",
-      "multiply"};
+      "multiply", "fold"};
   return opcode < kOpcodeCount ? kNames[opcode] : "unknown opcode";
 }
 
@@ -101,7 +101,7 @@ Program::Program(const std::uint8_t* data, std::size_t bytes) {
   std::memcpy(&header_, data, sizeof(Header));
   if (header_.version != kVersion) {
     throw ProgramError(-1, "program file version " + std::to_string(header_.version) +
-                               ": this girih reads version 1; compile the program again");
+                               ": this girih reads version 2; compile the program again");
   }
   Header clean = header_;
   clean.header_checksum = 0;

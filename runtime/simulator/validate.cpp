@@ -30,6 +30,8 @@ enum class Extent : std::uint8_t {
   kNormParameters,  // 2 x columns, or 1 x columns when uncentered
   kTable,       // 1 x 1024
   kPerRow,      // rows x 1
+  kPairPerRow,  // rows x 2
+  kTotalled,    // rows x (columns + 1)
   kIndex,       // 1 x 1
 };
 
@@ -42,7 +44,8 @@ struct Rule {
   unsigned dtypes = 0;
   Extent extent = Extent::kTile;
   bool writes = false;
-  std::uint16_t reads_with_flag = 0;  // a target that is also read when the flag is set
+  bool reads = false;                 // a target that is also read
+  std::uint16_t reads_with_flag = 0;  // the same, when the flag is set
   bool broadcast = false;             // pitch 0 repeats the first row
 };
 
@@ -52,11 +55,14 @@ struct OpcodeRules {
 };
 
 constexpr Rule source(unsigned spaces, unsigned dtypes, Extent extent = Extent::kTile) {
-  return {Presence::kAlways, 0, spaces, dtypes, extent, false, 0, false};
+  return {Presence::kAlways, 0, spaces, dtypes, extent, false, true, 0, false};
 }
 constexpr Rule target(unsigned spaces, unsigned dtypes, Extent extent = Extent::kTile,
                       std::uint16_t reads_with_flag = 0) {
-  return {Presence::kAlways, 0, spaces, dtypes, extent, true, reads_with_flag, false};
+  return {Presence::kAlways, 0, spaces, dtypes, extent, true, false, reads_with_flag, false};
+}
+constexpr Rule updated(unsigned spaces, unsigned dtypes, Extent extent) {
+  return {Presence::kAlways, 0, spaces, dtypes, extent, true, true, 0, false};
 }
 constexpr Rule kNothing{};
 
@@ -65,10 +71,12 @@ constexpr OpcodeRules kRules[kOpcodeCount] = {
     {0, {}},  // end
     {kIndexed,
      {source(kInDram, kAny, Extent::kTileBytes), target(kInScratchpad, kAny, Extent::kTileBytes),
-      {Presence::kWithFlag, kIndexed, kInDram, kIsI32, Extent::kIndex, false, 0, false}, kNothing}},
+      {Presence::kWithFlag, kIndexed, kInDram, kIsI32, Extent::kIndex, false, true, 0,
+       false}, kNothing}},
     {kIndexed,
      {source(kInScratchpad, kAny, Extent::kTileBytes), target(kInDram, kAny, Extent::kTileBytes),
-      {Presence::kWithFlag, kIndexed, kInDram, kIsI32, Extent::kIndex, false, 0, false}, kNothing}},
+      {Presence::kWithFlag, kIndexed, kInDram, kIsI32, Extent::kIndex, false, true, 0,
+       false}, kNothing}},
     {0, {target(kInScratchpad, kAny), kNothing, kNothing, kNothing}},
     {kTransposed | kMatmulAccumulate | kOutputStationary,
      {source(kInScratchpad, kIsI8 | kIsU8, Extent::kMatrixA),
@@ -76,12 +84,13 @@ constexpr OpcodeRules kRules[kOpcodeCount] = {
       target(kInAccumulator, kIsI32, Extent::kTile, kMatmulAccumulate), kNothing}},
     {kScalar | kRowParameters,
      {source(kOnChip, kIsI8 | kIsI16 | kIsI32), target(kInScratchpad, kIsI8 | kIsI16),
-      {Presence::kWithoutFlag, kScalar, kInScratchpad, kIsI32, Extent::kParameters3, false, 0,
-       false},
+      {Presence::kWithoutFlag, kScalar, kInScratchpad, kIsI32, Extent::kParameters3, false, true,
+       0, false},
       kNothing}},
     {0,
      {source(kInScratchpad, kIsI8 | kIsI16),
-      {Presence::kAlways, 0, kInScratchpad, kIsI8 | kIsI16, Extent::kTile, false, 0, true},
+      {Presence::kAlways, 0, kInScratchpad, kIsI8 | kIsI16, Extent::kTile, false, true, 0,
+       true},
       target(kInScratchpad, kIsI8 | kIsI16), kNothing}},
     {0,
      {source(kInScratchpad, kIsI16), target(kInScratchpad, kIsI8 | kIsI16),
@@ -90,21 +99,26 @@ constexpr OpcodeRules kRules[kOpcodeCount] = {
     {kUncentered,
      {source(kInScratchpad, kIsI16), target(kInScratchpad, kIsI8 | kIsI16),
       source(kInScratchpad, kIsI32, Extent::kNormParameters), kNothing}},
-    {kScoresAccumulate | kMasked | kCausal,
+    {kMasked | kCausal,
      {source(kInAccumulator, kIsI32), target(kInScratchpad, kIsI16),
-      target(kInScratchpad, kIsI16, Extent::kPerRow, kScoresAccumulate),
-      {Presence::kWithFlag, kMasked, kInScratchpad, kIsI8, Extent::kTile, false, 0, true}}},
-    {kExponentialAccumulate,
-     {source(kInScratchpad, kIsI16), target(kInScratchpad, kIsU8),
-      source(kInScratchpad, kIsI16, Extent::kPerRow),
-      target(kInScratchpad, kIsI32, Extent::kPerRow, kExponentialAccumulate)}},
+      updated(kInScratchpad, kIsI16, Extent::kPairPerRow),
+      {Presence::kWithFlag, kMasked, kInScratchpad, kIsI8, Extent::kTile, false, true, 0,
+       true}}},
     {0,
-     {source(kInAccumulator, kIsI32), target(kInScratchpad, kIsI8),
+     {source(kInScratchpad, kIsI16), target(kInScratchpad, kIsU8),
+      source(kInScratchpad, kIsI16, Extent::kPairPerRow),
+      target(kInScratchpad, kIsI32, Extent::kPairPerRow)}},
+    {0,
+     {source(kOnChip, kIsI32), target(kInScratchpad, kIsI8),
       source(kInScratchpad, kIsI32, Extent::kPerRow), kNothing}},
     {0,
      {source(kInScratchpad, kIsI8 | kIsI16),
-      {Presence::kAlways, 0, kInScratchpad, kIsI8 | kIsI16, Extent::kTile, false, 0, true},
+      {Presence::kAlways, 0, kInScratchpad, kIsI8 | kIsI16, Extent::kTile, false, true, 0,
+       true},
       target(kInScratchpad, kIsI8 | kIsI16), kNothing}},
+    {0,
+     {source(kInAccumulator, kIsI32), updated(kInScratchpad, kIsI32, Extent::kTotalled),
+      source(kInScratchpad, kIsI32, Extent::kPairPerRow), kNothing}},
 };
 
 class Validator {
@@ -238,6 +252,12 @@ class Validator {
       case Extent::kPerRow:
         columns = 1;
         break;
+      case Extent::kPairPerRow:
+        columns = 2;
+        break;
+      case Extent::kTotalled:
+        columns += 1;
+        break;
       case Extent::kIndex:
         rows = 1;
         columns = 1;
@@ -248,7 +268,7 @@ class Validator {
         rule.extent == Extent::kTileBytes ? 1 : dtype_bytes(operand.dtype);
     shape.used = true;
     shape.writes = rule.writes;
-    shape.reads = !rule.writes || (instruction_.flags & rule.reads_with_flag) != 0;
+    shape.reads = rule.reads || (instruction_.flags & rule.reads_with_flag) != 0;
     shape.space = operand.space;
     shape.element_bytes = static_cast<std::uint8_t>(element);
     shape.rows = rows;

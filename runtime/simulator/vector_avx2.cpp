@@ -18,6 +18,7 @@ const Kernels kAvx2Kernels = {
     layer_norm,
     scores,
     exponential,
+    fold,
     normalize,
     multiply_elements,
     find_bad_scale,

@@ -23,6 +23,7 @@ const Kernels kAvx512VnniKernels = {
     layer_norm,
     scores,
     exponential,
+    fold,
     normalize,
     multiply_elements,
     find_bad_scale,

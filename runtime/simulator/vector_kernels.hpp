@@ -6,6 +6,7 @@
 // that makes in-place targets safe and tells the compiler that nothing overlaps.
 #pragma once
 
+#include "correction_table.hpp"
 #include "kernels.hpp"
 
 namespace girih {
@@ -356,7 +357,8 @@ void scores(const VectorTask& task) {
   Scale scale;
   scale.set(task.immediates[0], task.immediates[1], kPiece);
   for (u64 row = 0; row < task.rows; ++row) {
-    i32 largest = task.accumulate ? load16(at(task.c, row, 0)) : kHidden;
+    const i32 before = load16(at(task.c, row, 0));
+    i32 largest = before;
     for (u64 column = 0; column < task.columns; column += kPiece) {
       const u64 count = task.columns - column < kPiece ? task.columns - column : kPiece;
       i32 values[kPiece];
@@ -370,14 +372,23 @@ void scores(const VectorTask& task) {
       largest = found > largest ? found : largest;
     }
     store16(at(task.c, row, 0), largest);
+    store16(at(task.c, row, 1), before);
   }
+}
+
+// What sums below a maximum are multiplied by when it rises by so much, 30 fraction bits.
+i32 correction(i32 distance) {
+  const i32 exponent = (distance >> 8) < 32 ? distance >> 8 : 32;
+  const i64 half = static_cast<i64>((u64{1} << exponent) >> 1);
+  return static_cast<i32>((kCorrection[distance & 255] + half) >> exponent);
 }
 
 // docs/numerics.md, integer_attention, step 4. From e = 9 on p is 0 whatever f is.
 void exponential(const VectorTask& task) {
   for (u64 row = 0; row < task.rows; ++row) {
     const i32 largest = load16(at(task.c, row, 0));
-    u32 total = task.accumulate ? static_cast<u32>(load32(at(task.d, row, 0))) : 0;
+    const i32 before = load16(at(task.c, row, 1));
+    u32 total = 0;
     for (u64 column = 0; column < task.columns; column += kPiece) {
       const u64 count = task.columns - column < kPiece ? task.columns - column : kPiece;
       const i16* source = reinterpret_cast<const i16*>(at(task.a, row, column));
@@ -399,6 +410,30 @@ void exponential(const VectorTask& task) {
       total += sum;
     }
     store32(at(task.d, row, 0), static_cast<i32>(total));
+    store32(at(task.d, row, 1), correction(largest > before ? largest - before : 0));
+  }
+}
+
+// round(value * factor / 2^30) + added, modulo 2^32.
+i32 folded(i32 value, i32 factor, i32 added) {
+  const i64 product = static_cast<i64>(value) * factor + (i64{1} << 29);
+  return static_cast<i32>(static_cast<u32>(product >> 30) + static_cast<u32>(added));
+}
+
+void fold(const VectorTask& task) {
+  for (u64 row = 0; row < task.rows; ++row) {
+    const i32 factor = load32(at(task.c, row, 1));
+    for (u64 column = 0; column < task.columns; column += kPiece) {
+      const u64 count = task.columns - column < kPiece ? task.columns - column : kPiece;
+      i32 added[kPiece];
+      i32 state[kPiece];
+      load(at(task.a, row, column), 4, count, added);
+      load(at(task.b, row, column), 4, count, state);
+      for (u64 i = 0; i < count; ++i) state[i] = folded(state[i], factor, added[i]);
+      __builtin_memcpy(at(task.b, row, column), state, count * 4);
+    }
+    u8* total = at(task.b, row, task.columns);
+    store32(total, folded(load32(total), factor, load32(at(task.c, row, 0))));
   }
 }
 

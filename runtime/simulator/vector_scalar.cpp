@@ -18,6 +18,7 @@ const Kernels kScalarKernels = {
     layer_norm,
     scores,
     exponential,
+    fold,
     normalize,
     multiply_elements,
     find_bad_scale,

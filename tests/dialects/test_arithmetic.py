@@ -139,6 +139,28 @@ def test_exponential_of_every_distance() -> None:
     assert not found[16 * 256 :].any()
 
 
+def test_correction_of_every_distance() -> None:
+    """2^-30 of itself from the table, and half of 2^-30 from the shift; 1 where nothing rose."""
+    distance = np.arange(65536)
+    found = arithmetic.correction(distance)
+    assert found.dtype == np.int32
+    assert found[0] == 1 << arithmetic.CORRECTION_BITS
+    exact = 2.0 ** (arithmetic.CORRECTION_BITS - distance / 256)
+    assert (np.abs(found - exact) <= 0.5 + exact * 2.0**-30).all()
+    assert (np.diff(found.astype(np.int64)) <= 0).all()
+
+
+@settings(max_examples=300, deadline=None)
+@given(state=INT32, distance=st.integers(0, 65535), added=st.integers(-(2**20), 2**20))
+def test_fold_is_exact(state: int, distance: int, added: int) -> None:
+    """Never larger than what is folded, so that it fits: rounding takes integers to integers."""
+    factor = arithmetic.correction(np.array([distance]))
+    kept = (state * int(factor[0]) + (1 << 29)) >> 30
+    assert abs(kept) <= abs(state)
+    found = arithmetic.fold(np.array([state], np.int32), factor, np.array([added]))
+    assert int(found[0]) == (kept + added + 2**31) % 2**32 - 2**31
+
+
 @pytest.mark.parametrize("depth", [1, 513, 514, 515, 5000])
 def test_matmul_is_exact_at_its_extremes(depth: int) -> None:
     """Around the depth where float32 stops holding the sums."""

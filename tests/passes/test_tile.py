@@ -212,7 +212,7 @@ def test_attention(
 @pytest.mark.parametrize(
     ("scratchpad", "keys"),
     [(16, 200), (6, 400), (3, 700), (2, 900)],
-    ids=["resident", "streamed", "two passes", "two passes, few keys"],
+    ids=["resident", "streamed", "one tile of keys", "one tile of keys, few queries"],
 )
 @pytest.mark.parametrize("causal", [False, True])
 def test_attention_in_little_memory(

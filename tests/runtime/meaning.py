@@ -49,6 +49,12 @@ def power(score: int, largest: int) -> int:
     return 0 if exponent > 15 else (mantissa + (64 << exponent)) >> (7 + exponent)
 
 
+def correction(distance: int) -> int:
+    table = round(2 ** (30 - (distance & 255) / 256))
+    exponent = min(distance >> 8, 32)
+    return (table + ((1 << exponent) >> 1)) >> exponent
+
+
 def random_values(seed: int, shape: tuple[int, ...], dtype: DType) -> Array:
     """Random of the whole range, of a small one, or of extremes."""
     generator = np.random.default_rng(seed)

@@ -263,7 +263,7 @@ def test_damage_is_found_everywhere() -> None:
     [
         (lambda data: b"PNG" + data, "not a program file"),
         (lambda data: data[:40], "not a program file: expected 64 bytes of header"),
-        (lambda data: damage(data, 8, 2), "version 2: this girih reads version 1"),
+        (lambda data: damage(data, 8, 3), "version 3: this girih reads version 2"),
         (lambda data: damage(data, 20), "the header's checksum is 0x"),
         (lambda data: damage(data, 300), "the instructions' checksum is 0x"),
         (lambda data: data[:-1], "8 instructions take 2112 bytes, found 2111"),
@@ -278,7 +278,7 @@ def test_damage_is_explained(change: object, message: str) -> None:
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (0, 14, "instruction 0 .opcode 14.: expected an opcode below 14, found 14"),
+        (0, 15, "instruction 0 .opcode 15.: expected an opcode below 15, found 15"),
         (1, 3, "instruction 0 .dma_in.: expected the opcode's own engine, found 3"),
         (28, 1, "instruction 0 .dma_in.: expected zero in the reserved field, found 1"),
         (96 + 36, 9, "instruction 0 .dma_in.: operand a: no such space"),

@@ -12,6 +12,7 @@ from meaning import (
     Array,
     clamp,
     columns_strategy,
+    correction,
     each,
     gaps,
     multipliers,
@@ -21,12 +22,12 @@ from meaning import (
     rows_strategy,
     seeds,
     several,
+    shift_round,
     shifts,
 )
 
 from girih.runtime.program import (
     DType,
-    ExponentialFlag,
     Opcode,
     Operand,
     RescaleFlag,
@@ -64,7 +65,6 @@ def products(test: Any, seed: int, rows: int, columns: int, gap: int) -> tuple[O
     causal=st.one_of(
         st.none(), st.tuples(st.integers(-5, 300), st.integers(-5, 300)), st.just((0, 0))
     ),
-    accumulate=st.booleans(),
 )
 def test_scores(
     kernels: str,
@@ -77,7 +77,6 @@ def test_scores(
     shift: int,
     mask: str,
     causal: tuple[int, int] | None,
-    accumulate: bool,
 ) -> None:
     test = bench(kernels)
     source, values = products(test, seed, rows, columns, gap)
@@ -102,14 +101,11 @@ def test_scores(
             for j in range(columns):
                 if causal[1] + j > causal[0] + i:
                     expected[i, j] = -32768
-    before = random_values(seed + 5, (rows, 1), DType.I16)
+    before = random_values(seed + 5, (rows, 2), DType.I16)
     maximum = test.put(before, 3)
-    largest = expected.max(axis=1, keepdims=True)
-    if accumulate:
-        flags |= ScoresFlag.ACCUMULATE
-        largest = np.maximum(largest, before.astype(object))
+    largest = np.maximum(expected.max(axis=1, keepdims=True), before[:, :1].astype(object))
     out = test.room(rows, columns, DType.I16, gap)
-    seen = test.room(rows, 1, DType.I16)
+    seen = test.room(rows, 2, DType.I16)
     test.do(
         Opcode.SCORES,
         rows=rows,
@@ -122,30 +118,16 @@ def test_scores(
         **fields,
     )
     copy = {"flags": RescaleFlag.SCALAR, "immediates": (0, 2, 1)}
-    test.do(Opcode.RESCALE, rows=rows, columns=1, a=maximum, b=seen, **copy)
+    test.do(Opcode.RESCALE, rows=rows, columns=2, a=maximum, b=seen, **copy)
     found, found_largest = test.run()
     np.testing.assert_array_equal(found, expected)
-    np.testing.assert_array_equal(found_largest, largest)
+    np.testing.assert_array_equal(found_largest, np.hstack([largest, before[:, :1]]))
 
 
 @several
-@given(
-    seed=seeds,
-    rows=rows_strategy,
-    columns=columns_strategy,
-    gap=gaps,
-    near=st.booleans(),
-    accumulate=st.booleans(),
-)
+@given(seed=seeds, rows=rows_strategy, columns=columns_strategy, gap=gaps, near=st.booleans())
 def test_exponential(
-    kernels: str,
-    bench: Any,
-    seed: int,
-    rows: int,
-    columns: int,
-    gap: int,
-    near: bool,
-    accumulate: bool,
+    kernels: str, bench: Any, seed: int, rows: int, columns: int, gap: int, near: bool
 ) -> None:
     test = bench(kernels)
     generator = np.random.default_rng(seed)
@@ -157,35 +139,93 @@ def test_exponential(
         largest = scores.max(axis=1, keepdims=True)
     if seed % 5 == 0:  # a maximum that is below some scores
         largest = (largest // 2).astype(np.int16)
-    before = generator.integers(0, 1 << 20, (rows, 1)).astype(np.int32)
-    total = test.put(before)
-    test.watch(total, rows, 1)
+    before = random_values(seed + 7, (rows, 1), DType.I16)
+    if seed % 3 == 0:  # it rose a little
+        before = np.maximum(largest.astype(int) - generator.integers(0, 3000, (rows, 1)), -32768)
+        before = before.astype(np.int16)
     test.do(
         Opcode.EXPONENTIAL,
         rows=rows,
         columns=columns,
         a=test.put(scores, gap),
         b=test.room(rows, columns, DType.U8, gap),
-        c=test.put(largest, 2),
-        d=total,
-        flags=ExponentialFlag.ACCUMULATE if accumulate else ExponentialFlag(0),
+        c=test.put(np.hstack([largest, before]), 2),
+        d=test.room(rows, 2, DType.I32, 1),
     )
     expected = each(power, scores, largest)
-    sums = expected.sum(axis=1, keepdims=True) + (before if accumulate else 0)
-    found_sums, found = test.run()
+    factor = each(lambda top, last: correction(max(top - last, 0)), largest, before)
+    sums = np.hstack([expected.sum(axis=1, keepdims=True), factor])
+    found, found_sums = test.run()
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(found_sums, sums)
+
+
+@several
+@given(seed=seeds, rows=rows_strategy, columns=columns_strategy, gap=gaps, wild=st.booleans())
+def test_fold(
+    kernels: str, bench: Any, seed: int, rows: int, columns: int, gap: int, wild: bool
+) -> None:
+    """Also of factors that no exponential yields, and of sums that no longer fit."""
+    test = bench(kernels)
+    source, values = products(test, seed, rows, columns, gap)
+    generator = np.random.default_rng(seed)
+    state = random_values(seed, (rows, columns + 1), DType.I32)
+    factors = random_values(seed + 1, (rows, 1), DType.I32)
+    if not wild:
+        distance = generator.integers(0, 4000, (rows, 1)) * generator.integers(0, 2, (rows, 1))
+        factors = each(correction, distance).astype(np.int32)
+    totals = random_values(seed + 2, (rows, 1), DType.I32)
+    place = test.put(state)
+    test.watch(place, rows, columns + 1)
+    test.do(
+        Opcode.FOLD,
+        rows=rows,
+        columns=columns,
+        a=source,
+        b=place,
+        c=test.put(np.hstack([totals, factors]), 1),
+    )
+    added = np.hstack([values, totals]).astype(object)
+
+    def meaning(old: int, factor: int, new: int) -> int:
+        total = shift_round(old * factor, 30) + new
+        return (total + (1 << 31)) % (1 << 32) - (1 << 31)
+
+    expected = each(meaning, state, factors, added)
+    np.testing.assert_array_equal(test.run()[0], expected)
 
 
 def test_exponential_of_every_distance(kernels: str, bench: Any) -> None:
     test = bench(kernels)
     scores = np.arange(-32768, 32768, dtype=np.int16).reshape(1, -1)
-    largest = np.array([[32767]], np.int16)
-    total = test.put(np.zeros((1, 1), np.int32))
     out = test.room(1, 65536, DType.U8)
-    operands = {"a": test.put(scores), "b": out, "c": test.put(largest), "d": total}
+    operands = {
+        "a": test.put(scores),
+        "b": out,
+        "c": test.put(np.array([[32767, 0]], np.int16)),
+        "d": test.room(1, 2, DType.I32),
+    }
     test.do(Opcode.EXPONENTIAL, rows=1, columns=65536, **operands)
     np.testing.assert_array_equal(test.run()[0], each(lambda score: power(score, 32767), scores))
+
+
+def test_correction_of_every_distance(kernels: str, bench: Any) -> None:
+    """A row for each distance of two maxima."""
+    test = bench(kernels)
+    distances = np.concatenate([np.arange(9000), np.arange(9000, 65536, 61), [65535]])
+    maxima = np.stack([distances - 32768, np.full(len(distances), -32768)], axis=1)
+    rows = len(distances)
+    sums = test.room(rows, 2, DType.I32)
+    test.do(
+        Opcode.EXPONENTIAL,
+        rows=rows,
+        columns=1,
+        a=test.put(np.full((rows, 1), -32768, np.int16)),
+        b=test.room(rows, 1, DType.U8),
+        c=test.put(maxima.astype(np.int16)),
+        d=sums,
+    )
+    np.testing.assert_array_equal(test.run()[0][:, 1], each(correction, distances))
 
 
 @several
@@ -197,6 +237,7 @@ def test_exponential_of_every_distance(kernels: str, bench: Any) -> None:
     multiplier=multipliers,
     shift=shifts,
     tiny=st.booleans(),
+    parked=st.booleans(),
 )
 def test_normalize(
     kernels: str,
@@ -208,9 +249,12 @@ def test_normalize(
     multiplier: int,
     shift: int,
     tiny: bool,
+    parked: bool,
 ) -> None:
     test = bench(kernels)
     source, values = products(test, seed, rows, columns, gap)
+    if parked:
+        source = test.put(values, gap)
     generator = np.random.default_rng(seed)
     sums = generator.integers(0, 3 if tiny else 1 << 24, (rows, 1)).astype(np.int32)
     if seed % 7 == 0:

@@ -14,7 +14,6 @@ from girih.runtime.program import (
     HEADER_BYTES,
     INSTRUCTION_BYTES,
     DType,
-    ExponentialFlag,
     LayerNormFlag,
     MatmulFlag,
     Opcode,
@@ -45,8 +44,9 @@ def every_opcode(bench: Any) -> tuple[Program, bytes]:
     wide = test.room(6, 40, DType.I16)
     narrow = test.room(6, 40, DType.I8)
     powers = test.room(6, 40, DType.U8)
-    largest = test.put(np.full((6, 1), -32768, np.int16))
-    total = test.put(np.zeros((6, 1), np.int32))
+    largest = test.put(np.full((6, 2), -32768, np.int16))
+    sums = test.put(np.zeros((6, 2), np.int32))
+    state = test.put(np.zeros((6, 41), np.int32))
     mask = test.put(generator.integers(0, 2, (6, 40)).astype(np.int8))
     test.do(Opcode.RESCALE, **size, a=accumulator, b=wide, c=parameters)
     test.do(
@@ -79,7 +79,7 @@ def every_opcode(bench: Any) -> tuple[Program, bytes]:
         b=wide,
         c=largest,
         d=mask,
-        flags=ScoresFlag.ACCUMULATE | ScoresFlag.MASKED | ScoresFlag.CAUSAL,
+        flags=ScoresFlag.MASKED | ScoresFlag.CAUSAL,
         immediates=(1 << 30, 34, 30, 0),
     )
     test.do(
@@ -88,11 +88,11 @@ def every_opcode(bench: Any) -> tuple[Program, bytes]:
         a=wide,
         b=powers,
         c=largest,
-        d=total,
-        flags=ExponentialFlag.ACCUMULATE,
+        d=sums,
     )
+    test.do(Opcode.FOLD, **size, a=accumulator, b=state, c=sums)
     test.do(Opcode.END)
-    test.do(Opcode.NORMALIZE, **size, a=accumulator, b=narrow, c=total, immediates=(1 << 30, 37))
+    test.do(Opcode.NORMALIZE, **size, a=accumulator, b=narrow, c=sums, immediates=(1 << 30, 37))
     test.do(Opcode.FILL, **size, a=narrow, immediates=(-3,))
     test.do(
         Opcode.MATMUL,
