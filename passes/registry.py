@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from girih.passes.allocate import Allocate
+from girih.passes.assume_ranges import AssumeRanges
 from girih.passes.base import Pass
 from girih.passes.boolean_masks import BooleanMasks
 from girih.passes.calibrate import Calibrate
@@ -38,6 +39,7 @@ PASSES: dict[str, type[Pass]] = {
         SplitBiasedAttention,
         CheckTarget,
         Calibrate,
+        AssumeRanges,
         Quantize,
         Partition,
         WidenParameters,

@@ -67,5 +67,9 @@ def rows_of(cache: Cache) -> list[Tensor]:
 
 
 def empty_rows(filled: Sequence[Tensor], length: int) -> list[Tensor]:
-    """Zeros for a cache of a length, shaped after the rows of a filled one."""
-    return [torch.zeros(t.shape[0], length, *t.shape[2:], dtype=t.dtype) for t in filled]
+    """Zeros for a cache of a length, shaped after the rows of a filled one; they take no memory."""
+    zeros = [torch.zeros((), dtype=each.dtype) for each in filled]
+    return [
+        zero.expand(each.shape[0], length, *each.shape[2:])
+        for zero, each in zip(zeros, filled, strict=True)
+    ]
