@@ -101,26 +101,20 @@ class HollowMode(TorchDispatchMode):
         if written is not None:
             return written if is_hollow(written) else func(*args, **kwargs)
         try:
-            results = func(*pytree.tree_map_only(Tensor, _shape_alone, args), **kwargs_on_meta(kwargs))
+            shapes, named = pytree.tree_map_only(Tensor, _shape_alone, (args, kwargs))
+            if named.get("device") is not None:
+                named["device"] = torch.device("meta")
+            results = func(*shapes, **named)
         except (NotImplementedError, RuntimeError):
-            return func(*args, **kwargs)  # its result's shape depends on values
+            return func(*args, **kwargs)  # the shape of its result depends on values
         leaves = [each for each in pytree.tree_leaves(results) if isinstance(each, Tensor)]
         if not all(each.is_floating_point() for each in leaves):
             return func(*args, **kwargs)
-        return pytree.tree_map_only(
-            Tensor, lambda each: hollow(each.shape, each.dtype), results
-        )
-
-
-def kwargs_on_meta(kwargs: dict[str, Any]) -> dict[str, Any]:
-    named = pytree.tree_map_only(Tensor, _shape_alone, kwargs)
-    return named | ({"device": torch.device("meta")} if named.get("device") else {})
+        return pytree.tree_map_only(Tensor, lambda each: hollow(each.shape, each.dtype), results)
 
 
 def _shape_alone(tensor: Tensor) -> Tensor:
-    return torch.empty_strided(
-        tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta"
-    )
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
 
 def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:

@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     from girih.compiler.checkpoint import empty_weights, load_checkpoint
     from girih.compiler.compilation import DecisionWarning, Entry, ExportWarning, compile
     from girih.compiler.estimation import estimate
-    from girih.compiler.generator import Generator, compile_generator, load_generator
+    from girih.compiler.generator import (
+        Generator,
+        compile_generator,
+        estimate_generator,
+        load_generator,
+    )
     from girih.compiler.patches import Patch, Replacement, Site
     from girih.compiler.program import CompiledProgram as Program
     from girih.compiler.program import EntryPoint
@@ -59,6 +64,7 @@ __all__ = [
     "compile_generator",
     "empty_weights",
     "estimate",
+    "estimate_generator",
     "load",
     "load_checkpoint",
     "load_generator",
@@ -94,6 +100,7 @@ _HOMES = {
     "compile_generator": "girih.compiler.generator",
     "empty_weights": "girih.compiler.checkpoint",
     "estimate": "girih.compiler.estimation",
+    "estimate_generator": "girih.compiler.generator",
     "load": "girih.compiler.artifact",
     "load_checkpoint": "girih.compiler.checkpoint",
     "load_generator": "girih.compiler.generator",

@@ -1,5 +1,4 @@
-"""Gives every float value a range without looking at one: what quantizing needs, where only time
-is asked for."""
+"""Gives every float value a range without looking at one, where only time is asked for."""
 
 from __future__ import annotations
 

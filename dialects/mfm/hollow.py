@@ -11,7 +11,7 @@ from girih.dialects.mfm.base import Array
 
 
 def is_hollow(array: Array) -> bool:
-    """Whether an array stands for a weight that is not there: all its elements are one in memory."""
+    """Whether an array stands for a weight that is not there: its elements are one in memory."""
     return array.size > 1 and all(
         stride == 0 or size == 1 for size, stride in zip(array.shape, array.strides, strict=True)
     )

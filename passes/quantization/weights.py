@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from girih.dialects.arithmetic import scale_to_multiplier
-from girih.dialects.mfm.hollow import elementwise, once
 from girih.dialects.mfm.activation import (
     GELU_FRACTION_BITS,
     ramp_steps,
 )
+from girih.dialects.mfm.hollow import elementwise, once
 from girih.passes.quantization.plan import Group
 
 Array = NDArray[Any]
