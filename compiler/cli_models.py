@@ -107,7 +107,7 @@ def estimate_named(
             f"with input_ids or input_features; {model} does not"
         )
     return estimate_generator(
-        module,
+        cast(torch.nn.Module, module),
         cast(Mapping[str, Any], inputs),
         cache_length=cache_length,
         target=checked_target,

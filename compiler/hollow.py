@@ -69,7 +69,8 @@ def hollowed(modules: Sequence[nn.Module]) -> Generator[None]:
 
     for each in dict.fromkeys(inner for module in modules for inner in module.modules()):
         # What a model keeps as a plain attribute counts too.
-        for table in (each._parameters, each._buffers, vars(each)):
+        tables: list[dict[str, Any]] = [vars(each), *(vars(each)[name] for name in _TABLES)]
+        for table in tables:
             for name, value in list(table.items()):
                 if isinstance(value, nn.Parameter) or (isinstance(value, Tensor) and value.is_meta):
                     replaced.append((table, name, value))
@@ -79,6 +80,9 @@ def hollowed(modules: Sequence[nn.Module]) -> Generator[None]:
     finally:
         for table, name, value in replaced:
             table[name] = value
+
+
+_TABLES = ("_parameters", "_buffers")
 
 
 class HollowMode(TorchDispatchMode):
