@@ -1,9 +1,9 @@
-"""Layers that repeat: six of them are compiled, and the machine code of two stands for the rest.
+"""Layers that repeat: eight are compiled, and the machine code of two of them stands for the rest.
 
 A function that holds the same operations again and again, as a decoder of 32 equal blocks does, is
-shortened to 6 or 7 repetitions before its machine code is made. In that code, repetitions 2 and 3
-must be the same as 4 and 5, instruction for instruction with their waits, but for where in DRAM
-their tensors lie; then 4 and 5 are what every later pair would be too, since the code of a
+shortened to 8 or 9 repetitions before its machine code is made. In that code, repetitions 4 and 5
+must be the same as 6 and 7, instruction for instruction with their waits, but for where in DRAM
+their tensors lie; then 6 and 7 are what every later pair would be too, since the code of a
 repetition depends on what is before it alone. They are put in as often as repetitions were taken
 out. Pairs, because layers take turns at the two ends of the on-chip memories. Time does not depend
 on DRAM addresses, so the program is good for timing, and only for that.
@@ -32,9 +32,9 @@ from girih.runtime.program import (
     with_records,
 )
 
-_KEPT = 6
+_KEPT = 8
 """Repetitions that are compiled; one more where an odd number is to be left."""
-_BEFORE = 5
+_BEFORE = 7
 """Those of them that stand before what is taken out."""
 
 
@@ -85,13 +85,7 @@ def shorten(function: func.FuncOp) -> Shortened | None:
     block = function.entry_block
     ops = [op for op in block.operations if not isinstance(op, func.ReturnOp)]
     run = longest_run([_signature(op) for op in ops])
-    if run is None or run.count < _KEPT + 2:
-        return None
-    places = {op.operation: index for index, op in enumerate(ops)}
-    if not all(
-        _moves_along(ops[index], ops[index - run.period], places, run.period)
-        for index in range(run.start + run.period, run.start + run.period * run.count)
-    ):
+    if run is None or (run := _connected(run, ops)).count < _KEPT + 2:
         return None
     removed = (run.count - _KEPT) // 2 * 2
     begin = run.start + run.period * _BEFORE
@@ -115,6 +109,20 @@ def shorten(function: func.FuncOp) -> Shortened | None:
             tensors[op.parameter.value] = _bytes(op.result)
         op.operation.erase()
     return Shortened(removed, names, tensors)
+
+
+def _connected(run: Run, ops: Sequence[ir.OpView]) -> Run:
+    """The last repetitions of a run of which each reads of the one before what that reads of its.
+
+    The first may read what leads up to them in the place of a repetition.
+    """
+    places = {op.operation: index for index, op in enumerate(ops)}
+    end = run.start + run.period * run.count
+    first = run.start
+    for index in range(run.start + run.period, end):
+        if not _moves_along(ops[index], ops[index - run.period], places, run.period):
+            first = run.start + (index - run.start) // run.period * run.period
+    return Run(first, run.period, (end - first) // run.period)
 
 
 def _signature(op: ir.OpView) -> Hashable:
@@ -188,11 +196,11 @@ def _bytes(value: ir.Value) -> int:
 def lengthen(kernel: Kernel, shortened: Shortened) -> Kernel | None:
     """The kernel with what was taken out put in again; None where its repetitions differ."""
     run = longest_run([(each.operation, each.macs, each.compulsory_bytes) for each in kernel.layers])
-    if run is None or run.count < 5:
+    if run is None or run.count < 7:
         return None
     records = np.frombuffer(kernel.program, INSTRUCTION_DTYPE, offset=HEADER_BYTES)
     tags = _layers_of(records)
-    first, second, end = (run.start + number * run.period for number in (1, 3, 5))
+    first, second, end = (run.start + number * run.period for number in (3, 5, 7))
     one, two = (
         records[(tags >= begin) & (tags < begin + 2 * run.period)] for begin in (first, second)
     )
