@@ -8,28 +8,17 @@ from typing import overload
 
 from torch import nn
 from torch_mlir import ir
-from torch_mlir.dialects import func
 
-from girih.compiler.codegen import generate
-from girih.compiler.compilation import Entry, Inputs, Module, entries_of, import_entries, only
+from girih.compiler.compilation import Entry, Inputs, Module, entries_of, import_entries
 from girih.compiler.context import create_context
 from girih.compiler.hollow import hollowed, with_hollow_inputs
+from girih.compiler.parallel import time_parallel
 from girih.compiler.patches import Patch
-from girih.compiler.pipeline import (
-    Dump,
-    accelerator_passes,
-    copy_module,
-    graph_passes,
-    run_passes,
-)
+from girih.compiler.pipeline import Dump, graph_passes, run_passes
 from girih.compiler.recipe import Recipe
-from girih.compiler.repetition import Shortened, lengthen, shorten
-from girih.compiler.schedule import describe_entry
+from girih.compiler.timing import time_graph
 from girih.passes.base import Compilation
-from girih.passes.partition import NPU, Partition
-from girih.runtime.accelerator import time_entry
 from girih.runtime.errors import CompilationError
-from girih.runtime.executable import Kernel
 from girih.runtime.report import Report
 from girih.runtime.target import Target
 
@@ -119,58 +108,10 @@ def _estimate(
         compilation = Compilation(parameters, target)
         dump(graph, "import")
         run_passes(graph, graph_passes(recipe, values=False), compilation, dump, progress)
-        parts = copy_module(graph)
-        run_passes(parts, [Partition()], compilation, dump, progress)
-        described = {name: describe_entry(graph, parts, name) for name in entries}
-        kernels = timed_kernels(only(parts, NPU), compilation, dump, progress)
-    reports: dict[str, Report] = {}
-    for name, entry in described.items():
-        progress(f"time {name}")
-        reports[name] = time_entry(target, entry, kernels)
-    return reports
-
-
-def timed_kernels(
-    module: ir.Module,
-    compilation: Compilation,
-    dump: Dump,
-    progress: Callable[[str], None],
-) -> dict[str, Kernel]:
-    """Machine code that is good for timing, of every accelerator segment of a module.
-
-    Layers that repeat are compiled a few times for all (`repetition.py`), and one by one where that
-    would not be exact. Raises `CompilationError` where the target cannot hold the model.
-    """
-    target = compilation.target
-    assert target is not None
-    whole = copy_module(module)
-    shortened: dict[str, Shortened] = {}
-    for op in module.body.operations:
-        if isinstance(op, func.FuncOp) and (found := shorten(op)) is not None:
-            shortened[op.name.value] = found
-    run_passes(module, accelerator_passes(), compilation, dump, progress)
-    progress("generate")
-    kernels, dram_bytes = generate(module, target)
-    known = {tensor.name for kernel in kernels.values() for tensor in kernel.dram}
-    lost = {name: size for each in shortened.values() for name, size in each.tensors.items()}
-    dram_bytes += sum(size for name, size in lost.items() if name not in known)
-    if dram_bytes > target.dram.capacity_bytes:
-        raise CompilationError(
-            f"the model takes about {dram_bytes} bytes of DRAM, target {target.name!r} has "
-            f"{target.dram.capacity_bytes}"
-        )
-    uneven: list[str] = []
-    for name, found in shortened.items():
-        kernel = lengthen(kernels[name], found)
-        if kernel is None:
-            uneven.append(name)
-        else:
-            kernels[name] = kernel
-    if uneven:
-        for op in list(whole.body.operations):
-            if isinstance(op, func.FuncOp) and op.name.value not in uneven:
-                op.operation.erase()
-        run_passes(whole, accelerator_passes(), compilation, dump, progress)
-        progress("generate")
-        kernels |= generate(whole, target)[0]
-    return kernels
+        if target.devices is None or target.devices.count == 1:
+            return time_graph(graph, list(entries), compilation, dump, progress)
+        if not recipe.quantized:
+            raise CompilationError(
+                f"recipe {recipe.name!r} leaves nothing for the accelerators to share"
+            )
+        return time_parallel(graph, list(entries), compilation, dump, progress)

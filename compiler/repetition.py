@@ -27,6 +27,7 @@ from girih.runtime.executable import Kernel, Layer
 from girih.runtime.program import (
     HEADER_BYTES,
     INSTRUCTION_DTYPE,
+    NO_WAIT,
     Opcode,
     Space,
     with_records,
@@ -195,7 +196,9 @@ def _bytes(value: ir.Value) -> int:
 
 def lengthen(kernel: Kernel, shortened: Shortened) -> Kernel | None:
     """The kernel with what was taken out put in again; None where its repetitions differ."""
-    run = longest_run([(each.operation, each.macs, each.compulsory_bytes) for each in kernel.layers])
+    run = longest_run(
+        [(each.operation, each.macs, each.compulsory_bytes) for each in kernel.layers]
+    )
     if run is None or run.count < 7:
         return None
     records = np.frombuffer(kernel.program, INSTRUCTION_DTYPE, offset=HEADER_BYTES)
@@ -232,12 +235,36 @@ def _layers_of(records: NDArray[np.void]) -> NDArray[np.int64]:
 
 
 def _comparable(records: NDArray[np.void], first: int) -> bytes:
-    """Instructions without what may differ between repetitions: tags and places in DRAM."""
+    """Instructions of a pair without what may differ between pairs.
+
+    That is tags, places in DRAM, and how far a wait reaches that reaches beyond the pair before:
+    each repetition reads what the one before computed, so all that is older is complete.
+    """
     copy = records.copy()
     copy["tag"] -= np.where(_is_loop(copy), 0, first).astype(np.uint32)
+    issued = np.array(_issued(records), np.uint16)
+    copy["wait"] = np.where(copy["wait"] > issued, NO_WAIT, copy["wait"])
     operands = copy["operands"]
     operands["base"][operands["space"] == Space.DRAM] = 0
     return copy.tobytes()
+
+
+def _issued(records: NDArray[np.void]) -> list[int]:
+    """How many instructions of each engine are issued, those in loops as often as they run."""
+    counts, times = [0] * 4, [1]
+    for opcode, engine, rows in zip(
+        records["opcode"].tolist(),
+        records["engine"].tolist(),
+        records["rows"].tolist(),
+        strict=True,
+    ):
+        if opcode == Opcode.LOOP:
+            times.append(times[-1] * rows)
+        elif opcode == Opcode.END:
+            times.pop()
+        else:
+            counts[engine] += times[-1]
+    return [min(count, NO_WAIT - 1) for count in counts]
 
 
 def _with_tags(records: NDArray[np.void], offset: int) -> NDArray[np.void]:

@@ -19,6 +19,7 @@ from girih.passes.quantize import Quantize
 from girih.passes.recognize_activations import RecognizeActivations
 from girih.passes.recognize_attention import RecognizeAttention
 from girih.passes.recognize_rms_norm import RecognizeRmsNorm
+from girih.passes.shard_tensors import ShardTensors
 from girih.passes.simplify import Simplify
 from girih.passes.split_biased_attention import SplitBiasedAttention
 from girih.passes.synchronize import Synchronize
@@ -41,6 +42,7 @@ PASSES: dict[str, type[Pass]] = {
         Calibrate,
         AssumeRanges,
         Quantize,
+        ShardTensors,
         Partition,
         WidenParameters,
         ConvertMfmToLinalg,
