@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -213,12 +212,13 @@ def lengthen(kernel: Kernel, shortened: Shortened) -> Kernel | None:
     moved = [_with_tags(two, 2 * run.period * copy) for copy in range(1, copies + 1)]
     after = _with_tags(records[tags >= end], 2 * run.period * copies)
     code = np.concatenate([records[tags < end], *moved, after])
-    layers = (
+    pair = kernel.layers[second:end]
+    layers = [
         *kernel.layers[:end],
-        *_renamed(kernel.layers[second:end], shortened, copies),
-        *kernel.layers[end:],
-    )
-    return replace(kernel, program=with_records(kernel.program, code), layers=layers)
+        *(_renamed(each, shortened, 2 * copy) for copy in range(1, copies + 1) for each in pair),
+        *(_renamed(each, shortened, shortened.removed) for each in kernel.layers[end:]),
+    ]
+    return replace(kernel, program=with_records(kernel.program, code), layers=tuple(layers))
 
 
 def _layers_of(records: NDArray[np.void]) -> NDArray[np.int64]:
@@ -277,21 +277,14 @@ def _is_loop(records: NDArray[np.void]) -> NDArray[np.bool_]:
     return (records["opcode"] == Opcode.LOOP) | (records["opcode"] == Opcode.END)
 
 
-def _renamed(layers: Sequence[Layer], shortened: Shortened, copies: int) -> list[Layer]:
-    """The layers of the copies, each named after the operation whose place it takes."""
+def _renamed(layer: Layer, shortened: Shortened, later: int) -> Layer:
+    """The layer under the name of what stands in its place some repetitions later.
+
+    What stood behind the gap has its own name already.
+    """
     names = shortened.names
-    places = {
-        name: (number, place)
-        for number in range(_BEFORE)
-        for place, name in enumerate(names[number])
-    }
-    result: list[Layer] = []
-    for copy in range(1, copies + 1):
-        for layer in layers:
-            where: Any = places.get(layer.name)
-            if where is None:
-                result.append(layer)
-                continue
-            number = min(where[0] + 2 * copy, len(names) - 1)
-            result.append(replace(layer, name=names[number][where[1]]))
-    return result
+    for number in range(_BEFORE):
+        if layer.name in names[number]:
+            place = names[number].index(layer.name)
+            return replace(layer, name=names[number + later][place])
+    return layer

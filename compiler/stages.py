@@ -127,31 +127,36 @@ def _only_stage(graph: ir.Module, name: str, begin: int, end: int) -> ir.Module:
     members = {op.operation for op in kept}
     arguments = _entries(function, "arg_attrs", len(block.arguments))
     results = _entries(function, "res_attrs", len(returned.operands))
-    received: dict[ir.Value, ir.Value] = {}
-    for op in kept:
-        for index, value in enumerate(op.operands):
-            owner = value.owner
-            if isinstance(owner, ir.Block) or owner in members or _is_constant(owner.opview):
-                continue
-            if value not in received:
-                received[value] = block.add_argument(value.type, op.location)
-                arguments.append(ir.DictAttr.get({}))
-            op.operation.operands[index] = received[value]
+    # An operation's hash changes with its operands: all questions come before any change.
+    foreign = [
+        (op, index, value)
+        for op in kept
+        for index, value in enumerate(op.operands)
+        if not isinstance(value.owner, ir.Block)
+        and value.owner not in members
+        and not _is_constant(value.owner.opview)
+    ]
     outputs = [
         (value, results[index])
         for index, value in enumerate(returned.operands)
-        if _is_made_here(value, members)
+        if not isinstance(value.owner, ir.Block) and value.owner in members
     ]
+    later = {op.operation for op in ops[end:]}
     for op in kept:
-        for value in op.results:
-            users = {use.owner.operation for use in value.uses}
-            if any(user not in members and user != returned.operation for user in users):
+        for value in () if _is_constant(op) else op.results:
+            if any(use.owner.operation in later for use in value.uses):
                 outputs.append((value, ir.DictAttr.get({})))
+    received: dict[ir.Value, ir.Value] = {}
+    for op, index, value in foreign:
+        if value not in received:
+            received[value] = block.add_argument(value.type, op.location)
+            arguments.append(ir.DictAttr.get({}))
+        op.operation.operands[index] = received[value]
     with ir.InsertionPoint(returned), returned.location:
         func.ReturnOp([value for value, _ in outputs])
     returned.operation.erase()
-    for op in reversed(ops):
-        if op.operation not in members and not (_is_constant(op) and _is_used(op)):
+    for op in reversed([*ops[:begin], *ops[end:]]):
+        if not (_is_constant(op) and _is_used(op)):
             op.operation.erase()
     erase_unused(block)
     for index in reversed(range(len(block.arguments))):
@@ -172,10 +177,6 @@ def _entries(function: func.FuncOp, side: str, count: int) -> list[ir.Attribute]
     if side in function.attributes:
         return list(function.attributes[side])
     return [ir.DictAttr.get({})] * count
-
-
-def _is_made_here(value: ir.Value, members: set[ir.Operation]) -> bool:
-    return not isinstance(value.owner, ir.Block) and value.owner in members
 
 
 def _is_used(op: ir.OpView) -> bool:
