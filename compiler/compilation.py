@@ -117,6 +117,11 @@ def compile(
     """
     entries = entries_of(module, example_inputs)
     target, recipe = Target.load(target), Recipe.load(recipe)
+    if target.devices is not None and target.devices.count > 1:
+        raise CompilationError(
+            f"target {target.name!r} has {target.devices.count} devices: several are timed and not "
+            "run, by girih.estimate"
+        )
     context = create_context()
     with context, ir.Location.unknown():
         graph, parameters = import_entries(entries, patches, progress)

@@ -14,6 +14,7 @@ from girih.dialects import mfm
 from girih.dialects.mfm.assembly import BroadcastOp, ConcatenateOp, PadOp
 from girih.dialects.mfm.base import numpy_dtype, shape
 from girih.passes.base import Compilation
+from girih.passes.convert_torch_to_mfm import erase_unused
 from girih.passes.quantization.plan import is_weight, state_of
 from girih.runtime.errors import CompilationError
 
@@ -155,7 +156,9 @@ def _visit(
     axis = _result_axis(op, splits)
     if axis is None:
         raise splits.conflict(op)
-    splits.split(op.results[0], axis, sources, "heads" if isinstance(op, mfm.ReshapeOp) else "rows")
+    apart = len(shape(op.results[0])) > len(shape(op.operands[0]))
+    what = "heads" if isinstance(op, mfm.ReshapeOp) and apart else "columns"
+    splits.split(op.results[0], axis, sources, what)
 
 
 def _return(op: func.ReturnOp, function: func.FuncOp, splits: _Splits) -> None:
@@ -254,6 +257,7 @@ def _rewrite(function: func.FuncOp, splits: _Splits) -> None:
             _narrow_weights(op, axis - len(shape(op.results[0])), devices)
     for value, axis in splits.axis.items():
         value.set_type(_share(value, axis, devices))
+    erase_unused(block)
     returned = block.operations[len(block.operations) - 1]
     signature = ir.FunctionType.get(
         [argument.type for argument in block.arguments],
