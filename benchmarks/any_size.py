@@ -43,7 +43,8 @@ def llava(layers: int = 32) -> Example:
         patch_size=14,
     )
     text = hf.LlamaConfig(num_hidden_layers=layers, vocab_size=32064)
-    config = hf.LlavaConfig(vision_config=vision, text_config=text, image_token_id=32000)
+    image: dict[str, Any] = {"image_token_id": 32000}
+    config = hf.LlavaConfig(vision_config=vision, text_config=text, **image)
     tokens = torch.tensor([[1] * 32 + [32000] * 576 + [5] * 32])
     pixels = torch.empty(1, 3, 336, 336, device="meta")
     model = on_meta(hf.LlavaForConditionalGeneration, config)
