@@ -2,15 +2,15 @@
 // RUN: not girih-opt %s --shard-tensors=devices=3 2>&1 | filecheck %s --check-prefix UNEVEN
 
 // Heads that the devices cannot share equally are refused by their number.
-// UNEVEN: error: {{.*}}3 devices cannot share {{.*}}2 heads of entry 'attention' equally
+// UNEVEN: error: {{.*}}3 devices cannot share {{.*}}2 heads{{.*}} of entry 'attention' equally
 
 // Queries, keys and values are split by heads, what mixes the heads by its inputs: its results are
 // to be added up. The cache lies on the devices in parts.
 // CHECK-LABEL: func.func @attention(
 // CHECK-SAME: %arg0: tensor<1x3x8xi8>, %arg1: tensor<1x3x1x4xi8>
 // CHECK: "mfm.parameter"() {parameter = "wq.part0"} : () -> tensor<4x8xi8>
-// CHECK: "mfm.integer_attention"{{.*}} -> tensor<1x3x1x4xi8>
 // CHECK: "mfm.parameter"() {parameter = "wo.part1"} : () -> tensor<8x4xi8>
+// CHECK: "mfm.integer_attention"{{.*}} -> tensor<1x3x1x4xi8>
 // CHECK: "mfm.integer_linear"{{.*}}mfm.all_reduce = 48
 // CHECK-SAME: -> tensor<1x3x8xi16>
 func.func @attention(%x: tensor<1x3x8xi8>, %k: tensor<1x3x2x4xi8> {mfm.state = "k"}) -> tensor<1x3x8xi16> {
