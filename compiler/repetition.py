@@ -97,7 +97,9 @@ def shorten(function: func.FuncOp) -> Shortened | None:
     gone = ops[begin:end]
     members = {op.operation for op in gone}
     for index, op in enumerate(gone, begin):
-        stand_in = ops[index - end + begin]
+        # Of the last repetition before the gap: what follows may read of every one, as a prefill
+        # that pads all layers' keys at its end.
+        stand_in = ops[begin - run.period + (index - begin) % run.period]
         for old, new in zip(op.results, stand_in.results, strict=True):
             for use in list(old.uses):
                 user = use.owner.operation
