@@ -31,6 +31,10 @@ app = typer.Typer(
     add_completion=False,
 )
 
+MODEL_HELP = (
+    "file.py:function or package.module:function that returns (module, example_inputs) or a "
+    "mapping of entries; a .pt2 file; or whisper-tiny.en."
+)
 Artifact = Annotated[Path, typer.Argument(help="A compiled program, from girih compile.")]
 EntryName = Annotated[str | None, typer.Option("--entry", help="Which entry point, of several.")]
 Inputs = Annotated[
@@ -43,13 +47,7 @@ Output = Annotated[Path | None, typer.Option("--output", "-o", help="Results as 
 
 @app.command("compile")
 def compile_command(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="file.py:function or package.module:function that returns (module, "
-            "example_inputs) or a mapping of entries; a .pt2 file; or whisper-tiny.en."
-        ),
-    ],
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
     output: Annotated[Path, typer.Option("--output", "-o", help="The artifact to write.")],
     target: Annotated[
         str, typer.Option(help="Preset or YAML file, as girih targets lists.")
@@ -79,6 +77,37 @@ def compile_command(
         program.save(output)
     names = ", ".join(program)
     Console(stderr=True).print(f"wrote {output}: {names}", highlight=False, soft_wrap=True)
+
+
+@app.command("estimate")
+def estimate_command(
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    target: Annotated[str, typer.Option(help="Preset or YAML file.")] = "edge",
+    recipe: Annotated[str, typer.Option(help="w8a8, float or YAML file.")] = "w8a8",
+    cache_length: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Tokens of context: the function returns (model, prompt) of a model that "
+            "generates text, and its tower, prefill and decode step are estimated.",
+        ),
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="The reports by entry, as .json.")] = None,
+    layers: Annotated[int, typer.Option(min=0, help="Rows to show, 0 for all.")] = 20,
+) -> None:
+    """Show what a model costs, from its shapes alone: weights may be on the meta device."""
+    if report is not None and report.suffix != ".json":
+        raise typer.BadParameter(f"{report} must end in .json", param_hint="--report")
+    _check_folder(report)
+    with _progress("start") as progress:
+        from girih.compiler.cli_models import estimate_named
+
+        found = estimate_named(model, target, recipe, cache_length, progress)
+    if report is not None:
+        values = {name: each.to_dict() for name, each in found.items()}
+        _write_text(report, json.dumps(values, indent=1, allow_nan=False))
+    for name, each in found.items():
+        Console().print(each.table(limit=layers or None, title=f"{model}: {name}"))
 
 
 @app.command("run")

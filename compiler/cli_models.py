@@ -1,4 +1,4 @@
-"""What `girih compile MODEL` accepts: Python functions, exported programs, built-in models."""
+"""What names a model on the command line: Python functions, exported programs, built-in ones."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 
 from girih.compiler.cli_values import read_arrays
 from girih.compiler.compilation import compile
+from girih.compiler.estimation import estimate
+from girih.compiler.generator import estimate_generator
 from girih.compiler.program import CompiledProgram
 from girih.compiler.recipe import Recipe
 from girih.runtime.errors import CompilationError, GirihError
+from girih.runtime.report import Report
 from girih.runtime.target import Target
 
 WHISPER = "whisper-tiny.en"
@@ -69,6 +72,50 @@ def compile_named(
         progress=progress,
         strict=strict,
         mapping=mapping,
+    )
+
+
+def estimate_named(
+    model: str,
+    target: str,
+    recipe: str,
+    cache_length: int | None,
+    progress: Callable[[str], None],
+) -> dict[str, Report]:
+    """What each entry point of a model costs.
+
+    With a cache length the function of the model returns (model, prompt), and the entry points are
+    those of a generator. Raises `GirihError`: no such model, or one that can not be used.
+    """
+    checked_target, checked_recipe = Target.load(target), Recipe.load(recipe)
+    if model == WHISPER:
+        from girih.compiler.models.speech import whisper_entries
+        from girih.compiler.models.whisper import tiny_english
+
+        module, inputs = whisper_entries(tiny_english()), None
+    else:
+        progress(f"load {model}")
+        module, inputs = load_model(model)
+    if cache_length is None:
+        entries = module if isinstance(module, Mapping) else {"main": (module, inputs)}
+        return estimate(
+            cast(Mapping[str, Any], entries),
+            target=checked_target,
+            recipe=checked_recipe,
+            progress=progress,
+        )
+    if not isinstance(inputs, Mapping):
+        raise CompilationError(
+            f"--cache-length is for a function that returns (model, prompt), the prompt a mapping "
+            f"with input_ids or input_features; {model} does not"
+        )
+    return estimate_generator(
+        cast(torch.nn.Module, module),
+        cast(Mapping[str, Any], inputs),
+        cache_length=cache_length,
+        target=checked_target,
+        recipe=checked_recipe,
+        progress=progress,
     )
 
 

@@ -119,27 +119,21 @@ def compile(
         GirihError: the module, the target, the recipe or an example can not be used; nothing is
             left half-done.
     """
-    entries = _entries(module, example_inputs)
+    entries = entries_of(module, example_inputs)
     target, recipe = Target.load(target), Recipe.load(recipe)
     if mapping is not None:
         read(Path(mapping))
-    patches = (*patches, *known_patches())
+    if target.devices is not None and target.devices.count > 1:
+        raise CompilationError(
+            f"target {target.name!r} has {target.devices.count} devices: several are timed and not "
+            "run, by girih.estimate"
+        )
     context = create_context()
     with context, ir.Location.unknown():
-        graph = ir.Module.create()
-        importer = Importer(graph)
-        for name, entry in entries.items():
-            progress(f"import {name}")
-            exported = export(entry.module, entry.inputs, patches)
-            for note in exported.notes:
-                warnings.warn(f"entry {name!r}: {note}", ExportWarning, stacklevel=2)
-            if exported.decisions:
-                warnings.warn(_fixed(name, exported.decisions), DecisionWarning, stacklevel=2)
-            importer.import_entry(name, exported.program)
-            _mark_states(graph, name, entry)
-        compilation = Compilation(importer.parameters, target, _examples(entries, calibration))
+        graph, parameters = import_entries(entries, patches, progress)
+        compilation = Compilation(parameters, target, _examples(entries, calibration))
         compilation.mapping = None if mapping is None else Path(mapping)
-        dump = Dump(None if dump_ir is None else Path(dump_ir))
+        dump = Dump.into(dump_ir)
         dump(graph, "import")
         run_passes(graph, graph_passes(recipe), compilation, dump, progress)
 
@@ -148,12 +142,12 @@ def compile(
         described = {name: describe_entry(graph, parts, name) for name in entries}
         if strict:
             refuse_fallback(described, recipe.quantized)
-        accelerator = _only(parts, NPU)
+        accelerator = only(parts, NPU)
         run_passes(accelerator, accelerator_passes(), compilation, dump, progress)
         kernels, dram_bytes = generate(accelerator, target)
 
         host = copy_module(graph)
-        _append(host, _only(parts, HOST))
+        _append(host, only(parts, HOST))
         run_passes(host, host_passes(), compilation, dump, progress)
         progress("iree-compile")
         vmfb = compile_to_vmfb(host)
@@ -173,9 +167,35 @@ def compile(
     return CompiledProgram(executable)
 
 
-def _entries(
+def import_entries(
+    entries: Mapping[str, Entry],
+    patches: Sequence[Patch],
+    progress: Callable[[str], None],
+    values: bool = True,
+) -> tuple[ir.Module, dict[str, NDArray[Any]]]:
+    """Every entry as a function of one module in the torch dialect, and the weights by name.
+
+    Without `values`, weights are hollow. Raises `ImportingError` for what cannot be imported.
+    """
+    patches = (*patches, *known_patches())
+    graph = ir.Module.create()
+    importer = Importer(graph)
+    for name, entry in entries.items():
+        progress(f"import {name}")
+        exported = export(entry.module, entry.inputs, patches, values)
+        for note in exported.notes:
+            warnings.warn(f"entry {name!r}: {note}", ExportWarning, stacklevel=3)
+        if exported.decisions:
+            warnings.warn(_fixed(name, exported.decisions), DecisionWarning, stacklevel=3)
+        importer.import_entry(name, exported.program)
+        _mark_states(graph, name, entry)
+    return graph, importer.parameters
+
+
+def entries_of(
     module: Module | Mapping[str, Entry | tuple[Module, Inputs]], example_inputs: Inputs | None
 ) -> dict[str, Entry]:
+    """What is to be compiled, by name, checked; raises `CompilationError`."""
     if not isinstance(module, Mapping):
         if example_inputs is None:
             raise CompilationError("compile needs example_inputs, a tuple of tensors")
@@ -290,7 +310,7 @@ def _mark_states(module: ir.Module, name: str, entry: Entry) -> None:
         )
 
 
-def _only(module: ir.Module, mark: str) -> ir.Module:
+def only(module: ir.Module, mark: str) -> ir.Module:
     """A copy of the module with the functions of one mark alone."""
     copy = copy_module(module)
     for function in _functions(copy):

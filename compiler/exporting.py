@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 
 from girih.compiler.export_errors import explain, explain_run, quiet
 from girih.compiler.functional import make_functional
+from girih.compiler.hollow import HollowMode, hollow, is_hollow
 from girih.compiler.patches.base import (
     Patch,
     Recording,
@@ -64,11 +65,13 @@ def export(
     module: torch.nn.Module | ExportedProgram,
     inputs: Sequence[Tensor] | Mapping[str, Any],
     patches: Sequence[Patch] = (),
+    values: bool = True,
 ) -> Exported:
     """Export a module for the shapes of its example inputs, in functional form, ops kept whole.
 
-    The result is compared with the module on the example inputs; a difference is noted. Raises
-    `ImportingError` naming the cause and the user's line when torch cannot export it.
+    The result is compared with the module on the example inputs, unless weights and inputs are
+    hollow (`values` false); a difference is noted. Raises `ImportingError` naming the cause and the
+    user's line when torch cannot export it.
     """
     if isinstance(module, ExportedProgram):
         return Exported(make_functional(module))
@@ -79,26 +82,26 @@ def export(
     # the same zeros for many caches.
     if isinstance(inputs, Mapping):
         args: tuple[Tensor, ...] = ()
-        kwargs = {k: v.clone() for k, v in inputs.items() if isinstance(v, Tensor)}
+        kwargs = {k: _distinct(v) for k, v in inputs.items() if isinstance(v, Tensor)}
         module = _Bound(module, {k: v for k, v in inputs.items() if k not in kwargs})
     else:
-        args, kwargs = tuple(value.clone() for value in inputs), {}
+        args, kwargs = tuple(_distinct(value) for value in inputs), {}
     module.eval()
     recording = Recording()
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         try:
             fresh_args, fresh_kwargs = pytree.tree_map(_distinct, (args, kwargs))
-            with preserved(module):
+            with preserved(module), nullcontext() if values else HollowMode():
                 record(module, patches, lambda: module(*fresh_args, **fresh_kwargs), recording)
         except Exception as error:
             raise ImportingError(explain_run(error, model)) from error
         refuse_results(model, recording.result)
         usual = [patch for patch in patches if not patch.fallback]
         try:
-            exported = _trace(module, args, kwargs, usual, recording)
+            exported = _trace(module, args, kwargs, usual, recording, values)
             if exported.notes and len(usual) < len(patches):
-                other = _trace(module, args, kwargs, patches, recording)
+                other = _trace(module, args, kwargs, patches, recording, values)
                 exported = exported if other.notes else other
         except ImportingError:
             raise
@@ -113,6 +116,7 @@ def _trace(
     kwargs: dict[str, Any],
     patches: Sequence[Patch],
     recording: Recording,
+    values: bool,
 ) -> Exported:
     """Export with patches in place, and compare with what the eager run gave."""
     guards: list[Guard] = []
@@ -129,7 +133,7 @@ def _trace(
     return Exported(
         program,
         tuple(dict.fromkeys(names)),
-        _compare(program, args, kwargs, recording.result),
+        _compare(program, args, kwargs, recording.result) if values else (),
         tuple(dict.fromkeys(guard.line for guard in guards)),
     )
 
@@ -189,4 +193,6 @@ def _relative_difference(ours: Tensor, theirs: Tensor) -> float:
 
 
 def _distinct(value: Any) -> Any:
-    return value.clone() if isinstance(value, Tensor) else value
+    if not isinstance(value, Tensor):
+        return value
+    return hollow(value.shape, value.dtype) if is_hollow(value) else value.clone()

@@ -12,15 +12,18 @@ from torch import nn
 
 from girih.compiler.artifact import load, save
 from girih.compiler.compilation import compile
+from girih.compiler.estimation import estimate
 from girih.compiler.export_errors import explain_generation
 from girih.compiler.generation.decoder_only import DecoderOnly
 from girih.compiler.generation.encoder_decoder import EncoderDecoder
+from girih.compiler.hollow import HollowMode, hollowed, with_hollow_inputs
 from girih.compiler.patches import Patch
 from girih.compiler.program import CompiledProgram
 from girih.compiler.recipe import Recipe
 from girih.runtime.errors import ArtifactError, CompilationError, GirihError
 from girih.runtime.execution import Session
 from girih.runtime.prompting import Generation, PromptPlan, Sampling
+from girih.runtime.report import Report
 from girih.runtime.target import Target
 
 _PLAN = "prompt_plan"
@@ -122,9 +125,8 @@ def compile_generator(
 
     Raises `GirihError` where the model or the prompt can not be used.
     """
-    build = EncoderDecoder if model.config.is_encoder_decoder else DecoderOnly  # type: ignore[union-attr]
     try:
-        parts = build(model.eval(), prompt, cache_length, tuple(sorted(prefill_lengths)))
+        parts = _parts(model, prompt, cache_length, prefill_lengths)
         examples = parts.calibration([prompt, *calibration])
     except GirihError:
         raise
@@ -140,3 +142,54 @@ def compile_generator(
         progress=progress,
     )
     return Generator(program, parts.plan)
+
+
+def estimate_generator(
+    model: nn.Module,
+    prompt: Mapping[str, Any],
+    *,
+    cache_length: int = 128,
+    prefill_lengths: Sequence[int] = (),
+    target: str | Path | Target = "edge",
+    recipe: str | Path | Recipe = "w8a8",
+    patches: Sequence[Patch] = (),
+    dump_ir: str | Path | None = None,
+    progress: Callable[[str], None] = lambda stage: None,
+) -> dict[str, Report]:
+    """What each entry point of a generator costs, by name; see `girih.estimate`.
+
+    Args:
+        model: as for `compile_generator`; best on the meta device.
+        prompt: as for `compile_generator`. Token numbers, masks and grids need values; pixels and
+            audio may be on the meta device.
+        cache_length: tokens that a decode step attends to.
+        prefill_lengths: as for `compile_generator`, like all that follow.
+        target: preset, YAML file, or `Target`.
+        recipe: ``w8a8``, ``float``, a YAML file, or a `Recipe`.
+        patches: work-arounds for model classes beside the known ones.
+        dump_ir: a folder for the IR after every pass.
+        progress: called with the name of each stage.
+
+    Raises `GirihError` where the model or the prompt can not be used.
+    """
+    with hollowed([model]):
+        with HollowMode():
+            parts = _parts(model, with_hollow_inputs(dict(prompt)), cache_length, prefill_lengths)
+        return estimate(
+            parts.entries,
+            target=target,
+            recipe=recipe,
+            patches=patches,
+            dump_ir=dump_ir,
+            progress=progress,
+        )
+
+
+def _parts(
+    model: nn.Module,
+    prompt: Mapping[str, Any],
+    cache_length: int,
+    prefill_lengths: Sequence[int],
+) -> DecoderOnly | EncoderDecoder:
+    build = EncoderDecoder if model.config.is_encoder_decoder else DecoderOnly  # type: ignore[union-attr]
+    return build(model.eval(), prompt, cache_length, tuple(sorted(prefill_lengths)))

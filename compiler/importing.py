@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 from torch_mlir import ir
 from torch_mlir.extras.fx_importer import ContextCache, FxImporter, FxImporterHooks, InputInfo
 
+from girih.compiler.hollow import is_hollow
 from girih.compiler.precision import compute_in_float32
 from girih.dialects.mfm import ParameterOp
 from girih.dialects.mfm.base import is_narrow
@@ -67,8 +68,13 @@ class Importer:
 
 
 def _as_array(tensor: Tensor) -> NDArray[Any]:
-    """A view of a tensor's memory; a copy only where its elements do not lie in order."""
-    tensor = tensor.detach().contiguous()
+    """A view of a tensor's memory; a copy only where its elements do not lie in order.
+
+    A hollow tensor is a hollow array: its memory is that of one element.
+    """
+    tensor = tensor.detach()
+    if not is_hollow(tensor):
+        tensor = tensor.contiguous()
     if tensor.dtype == torch.bfloat16:
         # NumPy has no bfloat16 of its own, and torch does not know the package that adds it.
         return tensor.view(torch.int16).numpy().view(bfloat16)

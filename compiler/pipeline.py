@@ -14,6 +14,7 @@ from girih.compiler.iree import byte_tile
 from girih.compiler.recipe import Recipe
 from girih.passes.allocate import Allocate
 from girih.passes.arrange_dram import ArrangeDram
+from girih.passes.assume_ranges import AssumeRanges
 from girih.passes.base import Compilation, Pass
 from girih.passes.boolean_masks import BooleanMasks
 from girih.passes.calibrate import Calibrate
@@ -36,8 +37,11 @@ from girih.passes.widen_parameters import WidenParameters
 from girih.runtime.errors import CompilationError
 
 
-def graph_passes(recipe: Recipe) -> list[Pass]:
-    """From torch to the quantized graph: what every backend starts from."""
+def graph_passes(recipe: Recipe, values: bool = True) -> list[Pass]:
+    """From torch to the quantized graph: what every backend starts from.
+
+    Without `values`, weights are hollow, and the graph is good for its cost alone.
+    """
     passes: list[Pass] = [
         ConvertTorchToMfm(),  # a closed set of operations, or torch with a reason
         FoldConstants(),  # position tables and the like become weights before anyone counts them
@@ -52,7 +56,7 @@ def graph_passes(recipe: Recipe) -> list[Pass]:
             BooleanMasks(),  # integer scores are hidden or not: nothing is added to them
             SplitBiasedAttention(),  # unless it is a bias, which products of their own allow
             CheckTarget(),  # refuses in a second what tile would refuse after calibration
-            Calibrate(),  # last look at float values
+            Calibrate() if values else AssumeRanges(),  # last look at float values
             Quantize(smoothing=recipe.smoothing),  # from here on a program is integers
         ]
     return passes
@@ -84,6 +88,11 @@ class Dump:
 
     folder: Path | None = None
     count: int = field(default=0)
+
+    @classmethod
+    def into(cls, folder: str | Path | None) -> Dump:
+        """The dump into a folder; without one, none."""
+        return cls(None if folder is None else Path(folder))
 
     def __call__(self, module: ir.Module, name: str) -> None:
         """Write the next file, where a folder was given."""

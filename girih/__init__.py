@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from girih.compiler.artifact import load
     from girih.compiler.checkpoint import empty_weights, load_checkpoint
     from girih.compiler.compilation import DecisionWarning, Entry, ExportWarning, compile
-    from girih.compiler.generator import Generator, compile_generator, load_generator
+    from girih.compiler.estimation import estimate
+    from girih.compiler.generator import (
+        Generator,
+        compile_generator,
+        estimate_generator,
+        load_generator,
+    )
     from girih.compiler.patches import Patch, Replacement, Site
     from girih.compiler.program import CompiledProgram as Program
     from girih.compiler.program import EntryPoint
@@ -57,6 +63,8 @@ __all__ = [
     "compile",
     "compile_generator",
     "empty_weights",
+    "estimate",
+    "estimate_generator",
     "load",
     "load_checkpoint",
     "load_generator",
@@ -91,6 +99,8 @@ _HOMES = {
     "compile": "girih.compiler.compilation",
     "compile_generator": "girih.compiler.generator",
     "empty_weights": "girih.compiler.checkpoint",
+    "estimate": "girih.compiler.estimation",
+    "estimate_generator": "girih.compiler.generator",
     "load": "girih.compiler.artifact",
     "load_checkpoint": "girih.compiler.checkpoint",
     "load_generator": "girih.compiler.generator",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from girih.passes.allocate import Allocate
 from girih.passes.arrange_dram import ArrangeDram
+from girih.passes.assume_ranges import AssumeRanges
 from girih.passes.base import Pass
 from girih.passes.boolean_masks import BooleanMasks
 from girih.passes.calibrate import Calibrate
@@ -19,6 +20,7 @@ from girih.passes.quantize import Quantize
 from girih.passes.recognize_activations import RecognizeActivations
 from girih.passes.recognize_attention import RecognizeAttention
 from girih.passes.recognize_rms_norm import RecognizeRmsNorm
+from girih.passes.shard_tensors import ShardTensors
 from girih.passes.simplify import Simplify
 from girih.passes.split_biased_attention import SplitBiasedAttention
 from girih.passes.synchronize import Synchronize
@@ -39,7 +41,9 @@ PASSES: dict[str, type[Pass]] = {
         SplitBiasedAttention,
         CheckTarget,
         Calibrate,
+        AssumeRanges,
         Quantize,
+        ShardTensors,
         Partition,
         WidenParameters,
         ConvertMfmToLinalg,

@@ -13,8 +13,29 @@ from girih.runtime.executable import DramTensor, Entry, Executable, Kernel, Step
 from girih.runtime.iree import IreeExecutor
 from girih.runtime.report import Report
 from girih.runtime.simulator import LoadedProgram, Machine
+from girih.runtime.target import Target
 
 Array = NDArray[Any]
+
+
+def time_entry(target: Target, entry: Entry, kernels: Mapping[str, Kernel]) -> Report:
+    """The report of an entry from its kernels' timing alone, without weights or a timeline."""
+    machine = Machine(target)
+    reports: list[Report] = []
+    for step in entry.steps:
+        if step.kind == "npu":
+            kernel = kernels[step.function]
+            result = machine.run(kernel.program, functional=False)
+            reports.append(
+                Report.from_statistics(target, kernel.layers, result.cycles, result.tags)
+            )
+    return _report(target, entry, reports)
+
+
+def _report(target: Target, entry: Entry, reports: Sequence[Report]) -> Report:
+    if not reports:
+        return Report.empty(target, entry.host_operations)
+    return Report.merge(reports).with_host_operations(entry.host_operations)
 
 
 class Accelerator:
@@ -83,7 +104,7 @@ class Accelerator:
                 results += [] if resident else [values[number]]
             elif not resident:
                 results.append(self._read_state(spec.state))
-        return results, self._report(entry, reports)
+        return results, _report(self.executable.target, entry, reports)
 
     def cost(self, entry_name: str) -> Report:
         """The report of an entry from its timing alone: no data, the same cycles."""
@@ -93,13 +114,7 @@ class Accelerator:
             for step in entry.steps
             if step.kind == "npu"
         ]
-        return self._report(entry, reports)
-
-    def _report(self, entry: Entry, reports: list[Report]) -> Report:
-        if not reports:
-            return Report.empty(self.executable.target, entry.host_operations)
-        merged = Report.merge(reports) if len(reports) > 1 else reports[0]
-        return merged.with_host_operations(entry.host_operations)
+        return _report(self.executable.target, entry, reports)
 
     def _run_step(
         self, entry: Entry, step: Step, values: dict[int, Array], reports: list[Report]

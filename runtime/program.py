@@ -244,6 +244,17 @@ class Operand:
         )
 
 
+def with_records(program: bytes, records: npt.NDArray[np.void]) -> bytes:
+    """The program file of other instructions (of `INSTRUCTION_DTYPE`) for the same machine."""
+    body = records.tobytes()
+    header = bytearray(program[:HEADER_BYTES])
+    header[16:20] = len(records).to_bytes(4, "little")
+    header[44:48] = zlib.crc32(body).to_bytes(4, "little")
+    header[48:52] = bytes(4)
+    header[48:52] = zlib.crc32(header).to_bytes(4, "little")
+    return bytes(header) + body
+
+
 def waits(
     *,
     dma_in: int = NO_WAIT,

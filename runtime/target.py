@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from girih.runtime.energy import Energy, Node
+from girih.runtime.energy import Energy, Node, PerByte
 from girih.runtime.errors import TargetError
 from girih.runtime.memory import Dram, Memory
 
@@ -65,6 +65,33 @@ class Vector(_Model):
     costs: VectorCosts = VectorCosts()
 
 
+class Link(_Model):
+    """What joins the accelerators: each sends and receives at this bandwidth at the same time."""
+
+    bandwidth_bytes_per_second: int = Field(ge=1_000_000, le=10**14)
+    latency_cycles: int = Field(ge=0, le=1_000_000)
+    energy: PerByte
+
+
+class Devices(_Model):
+    """Several accelerators of the same kind, for `girih.estimate`.
+
+    parallel: ``tensor`` splits each layer among all (Shoeybi et al. 2019), ``pipeline`` gives each
+    some of the layers. microbatches: how many inputs follow each other through a pipeline.
+    """
+
+    count: int = Field(ge=1, le=1024)
+    parallel: Literal["tensor", "pipeline"] = "tensor"
+    microbatches: int = Field(default=1, ge=1, le=1_000_000)
+    link: Link
+
+    @model_validator(mode="after")
+    def _microbatches_flow(self) -> Devices:
+        if self.parallel == "tensor" and self.microbatches != 1:
+            raise ValueError("microbatches are for parallel: pipeline")
+        return self
+
+
 class Target(BaseModel, frozen=True, extra="forbid"):
     """An accelerator: sizes, speeds and energies. Immutable, hashable by content, from one file."""
 
@@ -77,6 +104,7 @@ class Target(BaseModel, frozen=True, extra="forbid"):
     vector: Vector
     dram: Dram
     energy: Energy
+    devices: Devices | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Target:
@@ -165,7 +193,7 @@ class Target(BaseModel, frozen=True, extra="forbid"):
 
     def to_yaml(self) -> str:
         """YAML text that `from_yaml` reads back to an equal target."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False)
 
     def at_node(self, name: str) -> Target:
         """The same machine in another technology: on-chip energies change, nothing else.

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, EncoderDecoderCache, StaticLayer
 
+from girih.compiler.hollow import hollow, is_hollow
+
 
 class FunctionalLayer(StaticLayer):
     """One layer's keys and values (B, L, H, D), replaced instead of written in place.
@@ -67,5 +69,9 @@ def rows_of(cache: Cache) -> list[Tensor]:
 
 
 def empty_rows(filled: Sequence[Tensor], length: int) -> list[Tensor]:
-    """Zeros for a cache of a length, shaped after the rows of a filled one."""
-    return [torch.zeros(t.shape[0], length, *t.shape[2:], dtype=t.dtype) for t in filled]
+    """Zeros for a cache of a length, shaped after a filled one's rows; hollow where those are."""
+    sizes = [(each.shape[0], length, *each.shape[2:]) for each in filled]
+    return [
+        hollow(size, each.dtype) if is_hollow(each) else torch.zeros(size, dtype=each.dtype)
+        for size, each in zip(sizes, filled, strict=True)
+    ]

@@ -7,6 +7,7 @@ from torch_mlir import ir
 from torch_mlir.dialects import ext
 
 from girih.dialects.mfm.base import Array, Operation, is_narrow
+from girih.dialects.mfm.hollow import elementwise
 
 
 class ParameterOp(Operation, name="parameter", traits=[ext.Pure]):
@@ -22,7 +23,9 @@ class ParameterOp(Operation, name="parameter", traits=[ext.Pure]):
 
 def widened(array: Array) -> Array:
     """An archive's array as it is computed with: f16 and bf16 become f32, others stay views."""
-    return array.astype(np.float32) if is_narrow(array.dtype) else array
+    if not is_narrow(array.dtype):
+        return array
+    return elementwise(lambda narrow: narrow.astype(np.float32), array)
 
 
 def narrowed(array: Array, like: Array) -> Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch_mlir import ir
 
 from girih.dialects.npu.base import LOOP_DEPTH, Access, Instruction, slot_bytes, slots, space
@@ -48,23 +50,52 @@ DTYPES = {"i8": DType.I8, "ui8": DType.U8, "i16": DType.I16, "i32": DType.I32}
 
 def instructions(block: ir.Block) -> list[program.Instruction]:
     """The instructions of a block and of the loops in it, in program order."""
+    return _instructions(block, {})
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What all operands in a buffer have in common."""
+
+    space: Space
+    element: DType
+    address: int
+    slots: int
+    slot_bytes: int
+
+    @classmethod
+    def of(cls, buffer: ir.Value) -> _Place:
+        declaration = buffer.owner.opview
+        on_chip = isinstance(declaration, AllocateOp)
+        return cls(
+            SPACES[space(buffer)],
+            DTYPES[str(buffer.type.element_type)],
+            declaration.address.value,
+            slots(buffer) if on_chip else 1,
+            slot_bytes(buffer) if on_chip else 0,
+        )
+
+
+def _instructions(block: ir.Block, places: dict[ir.Value, _Place]) -> list[program.Instruction]:
     code: list[program.Instruction] = []
     for op in block.operations:
         if isinstance(op, LoopOp):
             code.append(program.Instruction(Opcode.LOOP, rows=op.count.value))
-            code += instructions(op.body.blocks[0])
+            code += _instructions(op.body.blocks[0], places)
             code.append(program.Instruction(Opcode.END))
         elif isinstance(op, Instruction):
-            code.append(_instruction(op))
+            code.append(_instruction(op, places))
     return code
 
 
-def _instruction(op: Instruction) -> program.Instruction:
+def _instruction(op: Instruction, places: dict[ir.Value, _Place]) -> program.Instruction:
     moves = isinstance(op, DmaInOp | DmaOutOp)
-    operands: list[Operand | None] = [
-        _operand(operand, op.view(index), as_bytes=moves and index < 2)
-        for index, operand in enumerate(op.operands)
-    ]
+    operands: list[Operand | None] = []
+    for index, (buffer, access) in enumerate(zip(op.operands, op.accesses, strict=True)):
+        place = places.get(buffer)
+        if place is None:
+            place = places[buffer] = _Place.of(buffer)
+        operands.append(_operand(place, Access.parse(access), as_bytes=moves and index < 2))
     operands += [None] * (4 - len(operands))
     return program.Instruction(
         OPCODES[type(op)],
@@ -82,17 +113,14 @@ def _instruction(op: Instruction) -> program.Instruction:
     )
 
 
-def _operand(buffer: ir.Value, access: Access, as_bytes: bool) -> Operand:
-    declaration = buffer.owner.opview
-    on_chip = isinstance(declaration, AllocateOp)
-    element = DType.I8 if as_bytes else DTYPES[str(buffer.type.element_type)]
+def _operand(place: _Place, access: Access, as_bytes: bool) -> Operand:
     return Operand(
-        space=SPACES[space(buffer)],
-        base=declaration.address.value + access.offset,
-        dtype=element,
+        space=place.space,
+        base=place.address + access.offset,
+        dtype=DType.I8 if as_bytes else place.element,
         pitch=access.pitch,
-        slots=slots(buffer) if on_chip else 1,
-        slot_bytes=slot_bytes(buffer) if on_chip else 0,
+        slots=place.slots,
+        slot_bytes=place.slot_bytes,
         stride=_four(access.stride),
         ring=_four(access.ring),
         phase=access.phase,

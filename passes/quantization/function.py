@@ -12,6 +12,7 @@ from torch_mlir.dialects import func
 
 from girih.dialects import mfm
 from girih.dialects.mfm.base import element, shape
+from girih.dialects.mfm.hollow import elementwise, once, same
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import erase_unused
 from girih.passes.quantization import weights
@@ -186,9 +187,9 @@ class FunctionQuantizer:
 
     def constant(self, value: ir.Value, *, reciprocal: bool = False) -> tuple[ir.Value, Group]:
         """A weight, or one over it, as int16 at a scale of its own."""
-        array = 1 / self.weight(value) if reciprocal else self.weight(value)
-        group = Group(float(np.abs(array).max()), {16}, {16})
-        integers = np.clip(np.rint(array / group.scale), -32768, 32767).astype(np.int16)
+        array = elementwise(np.reciprocal, self.weight(value)) if reciprocal else self.weight(value)
+        group = Group(float(np.abs(once(array)).max()), {16}, {16})
+        integers = weights.quantize_all(array, group.scale)
         return self.parameter(f"{self.weight_name(value)}.int16", integers), group
 
     def real(self, value: ir.Value) -> ir.Value:
@@ -215,7 +216,7 @@ class FunctionQuantizer:
         return self.at_width(self.groups[value], bits).scale
 
     def _own(self, weight: ir.Value, bits: int) -> Group:
-        return Group(float(np.abs(self.weight(weight)).max()), {bits}, {bits})
+        return Group(float(np.abs(once(self.weight(weight))).max()), {bits}, {bits})
 
     def at_width(self, group: Group, bits: int) -> Group:
         """The group as a consumer that demands a width sees it."""
@@ -225,7 +226,8 @@ class FunctionQuantizer:
 
     def weight(self, value: ir.Value) -> NDArray[Any]:
         """Array behind a weight, in double precision."""
-        return self.compilation.parameters[self.weight_name(value)].astype(np.float64)
+        array = self.compilation.parameters[self.weight_name(value)]
+        return elementwise(lambda each: each.astype(np.float64), array)
 
     def weight_name(self, value: ir.Value) -> str:
         """Name of a weight."""
@@ -237,7 +239,7 @@ class FunctionQuantizer:
     def parameter(self, name: str, array: NDArray[Any]) -> ir.Value:
         """A reference to a new weight under a name that no other array has."""
         known = self.compilation.parameters.get(name)
-        while known is not None and not np.array_equal(known, array):
+        while known is not None and not same(known, array):
             name += "_"
             known = self.compilation.parameters.get(name)
         self.compilation.parameters[name] = array

@@ -45,6 +45,7 @@ from girih.dialects.mfm import (
 )
 from girih.dialects.mfm.activation import RAMPS
 from girih.dialects.mfm.base import element, shape
+from girih.dialects.mfm.hollow import is_hollow, once
 from girih.passes.base import Compilation
 from girih.passes.calibrate import STATISTICS, argument_key
 
@@ -190,7 +191,7 @@ class Plan:
 
     def _largest(self, weight: ir.Value) -> float:
         array = self.compilation.parameters[weight.owner.opview.parameter.value]
-        largest = np.abs(array).max()
+        largest = np.abs(once(array)).max()
         # What marks hidden elements saturates, as in `calibrate`.
         return float(largest) if largest < _LARGEST_CONSTANT else 0.0
 
@@ -231,7 +232,8 @@ class Plan:
             name = user.weight.owner.opview.parameter.value
             array = self.compilation.parameters[name]
             channels = shape(value)[-1]
-            weights.append(np.abs(array).reshape(-1, channels).max(axis=0))
+            rows = array[:1] if is_hollow(array) else array
+            weights.append(np.abs(rows).reshape(-1, channels).max(axis=0))
         key = producer.attributes[STATISTICS].value
         activation = np.maximum(self.compilation.statistics[key], group.maximum * 1e-3)
         weight = np.maximum(np.max(weights, axis=0), 1e-5)

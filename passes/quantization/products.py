@@ -8,6 +8,7 @@ import numpy as np
 from torch_mlir import ir
 
 from girih.dialects import mfm
+from girih.dialects.mfm.hollow import once
 from girih.passes.quantization import weights
 from girih.passes.quantization.function import FunctionQuantizer, Rule
 from girih.passes.torch_to_mfm.rewriter import integer_attribute
@@ -43,7 +44,8 @@ def _product(
     array = quantizer.weight(op.weight)
     if source.factor is not None:
         # A convolution's weight is tap-major: each tap sees the same channels.
-        array = array * np.tile(source.factor, array.shape[1] // len(source.factor))
+        factor = np.tile(source.factor, array.shape[1] // len(source.factor))
+        array = np.broadcast_to(once(array) * factor, array.shape)
     bias = None if op.bias is None else quantizer.weight(op.bias)
     integers, row_scale = weights.quantize_rows(array, bias, source.scale)
     name = f"{quantizer.weight_name(op.weight)}.int8"
@@ -90,8 +92,7 @@ def _embedding(quantizer: FunctionQuantizer, op: mfm.EmbeddingOp) -> ir.Value:
     table = quantizer.weight(op.table)
     name = quantizer.weight_name(op.table)
     if not quantizer.plan.is_also_multiplied(op.table.owner.opview):
-        scale = quantizer.group(op).scale
-        integers = np.clip(np.rint(table / scale), -32768, 32767).astype(np.int16)
+        integers = weights.quantize_all(table, quantizer.group(op).scale)
         return mfm.EmbeddingOp(
             indices=op.indices,
             table=quantizer.parameter(f"{name}.int16", integers),

@@ -13,6 +13,7 @@ from girih.dialects.mfm.activation import (
     GELU_FRACTION_BITS,
     ramp_steps,
 )
+from girih.dialects.mfm.hollow import elementwise, once
 from girih.passes.quantization.plan import Group
 
 Array = NDArray[Any]
@@ -33,11 +34,20 @@ def quantize_rows(weight: Array, bias: Array | None, input_scale: float) -> tupl
     The scale covers the row's largest weight, and is large enough that the bias, in units of
     input scale x row scale, stays below 2^30.
     """
-    scale = np.maximum(np.abs(weight).max(axis=1), 1e-12) / 127
+    # Of a hollow weight, or bias, one row stands for all.
+    rows = once(weight)
+    scale = np.maximum(np.abs(rows).max(axis=1), 1e-12) / 127
     if bias is not None:
-        scale = np.maximum(scale, np.abs(bias) / (input_scale * _LARGEST_BIAS))
-    integers = np.clip(np.rint(weight / scale[:, None]), -127, 127).astype(np.int8)
-    return integers, scale
+        scale = np.maximum(scale, np.abs(once(bias)) / (input_scale * _LARGEST_BIAS))
+    integers = np.clip(np.rint(rows / scale[:, None]), -127, 127).astype(np.int8)
+    return np.broadcast_to(integers, weight.shape), np.broadcast_to(scale, len(weight))
+
+
+def quantize_all(array: Array, scale: float) -> Array:
+    """Any array as int16 at one scale."""
+    return elementwise(
+        lambda each: np.clip(np.rint(each / scale), -32768, 32767).astype(np.int16), array
+    )
 
 
 def linear_parameters(row_scale: Array, bias: Array | None, source: Group, target: Group) -> Array:

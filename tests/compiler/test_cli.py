@@ -33,6 +33,10 @@ def broken():
 
 def number():
     return 7
+
+def empty():
+    with torch.device("meta"):
+        return torch.nn.Linear(8, 16), (torch.empty(3, 8),)
 """
 
 Capture = pytest.CaptureFixture[str]
@@ -270,3 +274,22 @@ def test_listing_targets_and_models_loads_no_compiler() -> None:
         "sys.exit(bool({'torch', 'torch_mlir'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_estimate_is_the_simulated_cost(folder: Path, tmp_path: Path) -> None:
+    report = tmp_path / "estimate.json"
+    assert run(["estimate", f"{folder}/tiny_model.py:build", "--report", str(report)]) == 0
+    expected = load(folder / "m.girih")["main"].cost().report.to_dict()
+    assert json.loads(report.read_text()) == {"main": json.loads(json.dumps(expected))}
+
+
+def test_estimate_of_entries_and_of_a_module_without_weights(folder: Path, capsys: Capture) -> None:
+    assert run(["estimate", f"{folder}/tiny_model.py:several"]) == 0
+    assert run(["estimate", f"{folder}/tiny_model.py:empty", "--target", "small"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in (":several: one:", ":several: two:", ":empty: main:"))
+
+
+def test_estimate_refuses_a_prompt_that_is_none(folder: Path, capsys: Capture) -> None:
+    assert run(["estimate", f"{folder}/tiny_model.py:build", "--cache-length", "9"]) == 1
+    assert "(model, prompt)" in capsys.readouterr().err

@@ -219,3 +219,23 @@ def test_memory_energies_follow_from_the_currents_in_their_source(
     assert memory.energy.dram.value == pytest.approx(burst / memory.burst_bytes, rel=1e-3)
     assert memory.pages.row_cycle_nanoseconds == sum(row_times)
     assert memory.burst_bytes / burst_nanoseconds * 1e9 == memory.bandwidth_bytes_per_second
+
+
+def test_devices_are_read_and_checked() -> None:
+    text = Target.load("edge").to_yaml()
+    link = (
+        "link: {bandwidth_bytes_per_second: 50000000000, latency_cycles: 500, "
+        "energy: {value: 10, unit: pJ/byte, source: a test}}"
+    )
+    target = Target.from_yaml(f"{text}devices: {{count: 4, parallel: tensor, {link}}}\n")
+    assert target.devices is not None
+    assert target.devices.count == 4
+    assert Target.from_yaml(target.to_yaml()) == target
+    for wrong, message in (
+        (f"count: 0, {link}", "devices.count"),
+        ("count: 2", "devices.link: is missing"),
+        (f"count: 2, parallel: data, {link}", "devices.parallel"),
+        (f"count: 2, microbatches: 4, {link}", "microbatches are for parallel: pipeline"),
+    ):
+        with pytest.raises(TargetError, match=message):
+            Target.from_yaml(f"{text}devices: {{{wrong}}}\n")
