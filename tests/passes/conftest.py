@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -17,6 +18,7 @@ from girih.compiler.codegen import generate
 from girih.compiler.context import create_context
 from girih.dialects import arithmetic, mfm, npu
 from girih.dialects.mfm.assembly import BroadcastOp, ConcatenateOp
+from girih.passes import tile
 from girih.passes.allocate import Allocate
 from girih.passes.arrange_dram import ArrangeDram
 from girih.passes.base import Compilation
@@ -25,6 +27,11 @@ from girih.passes.partition import NPU
 from girih.passes.peel import Peel
 from girih.passes.synchronize import Synchronize
 from girih.passes.tile import Tile
+from girih.passes.tiling import choice, mapping
+from girih.passes.tiling.chain import chain_from
+from girih.passes.tiling.normed_product import NormedProductTiler
+from girih.passes.tiling.search import Found
+from girih.passes.tiling.search import search as search_tiles
 from girih.runtime.executable import Kernel
 from girih.runtime.simulator import Machine, SimulationResult
 from girih.runtime.target import Target
@@ -536,6 +543,45 @@ HAND_CHANGED = {
     "scratchpad_bytes": 96 * 1024,
     "bandwidth": 5_000_000_000,
 }
+
+
+@contextmanager
+def _forced(tiles: Any, region: type[Any] | None = None) -> Generator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+
+        def search(candidates: Any, measure: Any, target: Target) -> Any:
+            known = list(candidates)
+            if known and isinstance(known[0].tiles, type(tiles)):
+                measured = measure(tiles)
+                if measured is not None:
+                    return Found(tiles, measured, False)
+            return search_tiles(known, measure, target)
+
+        def cheapest(tiler: Any, op: Any) -> Any:
+            chain = chain_from(op)
+            if chain is None or region is None:
+                return None
+            if region is NormedProductTiler:
+                if chain.before is not None:
+                    return None
+                chain = replace(chain, after=None)
+            found = region(tiler, chain)
+            return found if found.find() is not None else None
+
+        patch.setattr(choice, "search", search)
+        patch.setattr(mapping, "_KNOWN", {})
+        if region is not None:
+            patch.setattr(tile, "cheapest_region", cheapest)
+        yield
+
+
+@pytest.fixture(scope="session")
+def forced() -> Any:
+    """``with forced(tiles):`` regions get these tiles, where they fit, whatever they cost.
+
+    With a region's tiler too, every chain of layers becomes such a region.
+    """
+    return _forced
 
 
 @pytest.fixture(scope="session")

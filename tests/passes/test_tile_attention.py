@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from girih.passes.tiling import attention
 from girih.passes.tiling.attention_cost import AttentionTiles
 from girih.runtime.target import Target
 
@@ -45,6 +44,7 @@ def noise(seed: int, *shape: int) -> Any:
 def test_every_choice_of_tiles(
     graph: Any,
     make_target: Any,
+    forced: Any,
     queries: int,
     keys: int,
     heads: tuple[int, int],
@@ -72,8 +72,7 @@ def test_every_choice_of_tiles(
     groups = min(groups, math.ceil(keys / 64))
     size = min(rows, queries if queries > 1 else own // shared)
     tiles = AttentionTiles(size, count, groups, held, sums)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attention, "choose_attention", lambda what, target: tiles)
+    with forced(tiles):
         g.check(make_target(**GENEROUS))
 
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from girih.passes.tiling import normed_product
 from girih.passes.tiling.cost import Product
-from girih.passes.tiling.normed_cost import NormedProducts, NormedTiles, choose_normed, normed_bytes
+from girih.passes.tiling.normed_cost import NormedProducts, NormedTiles, normed_candidates
+from girih.passes.tiling.normed_product import NormedProductTiler
+from girih.passes.tiling.search import price
 from girih.runtime.target import Target
 
 MakeTarget = Callable[..., Target]
@@ -57,6 +57,7 @@ def test_one_read_serves_all_products(graph: Any) -> None:
 def test_any_choice_of_tiles_gives_the_same_integers(
     graph: Any,
     make_target: MakeTarget,
+    forced: Any,
     rows: int,
     depth: int,
     columns: list[int],
@@ -71,15 +72,9 @@ def test_any_choice_of_tiles_gives_the_same_integers(
 ) -> None:
     """Also those that the cost model would not choose; hazards are checked in all."""
     target = make_target(array=sides, scratchpad_bytes=kib * 1024, accumulator_bytes=32 * 1024)
-    forced = NormedTiles(min(tile[0], rows), min(tile[1], sum(columns)), min(tile[2], sum(columns)))
+    tiles = NormedTiles(min(tile[0], rows), min(tile[1], sum(columns)), min(tile[2], sum(columns)))
 
-    def choose(what: NormedProducts, target: Target) -> NormedTiles | None:
-        scratchpad, accumulator = normed_bytes(what, forced)
-        fits = scratchpad <= target.scratchpad_bytes and accumulator <= target.accumulator_bytes
-        return forced if fits else choose_normed(what, target)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(normed_product, "choose_normed", choose)
+    with forced(tiles, NormedProductTiler):
         g = graph([noise(seed, rows, depth), noise(seed + 1, rows, columns[0])], seed)
         x, other = g.arguments
         normal = g.rms_norm(x) if uncentered else g.layer_norm(x)
@@ -96,8 +91,7 @@ def described(rows: int, *columns: int, depth: int = 384) -> NormedProducts:
 
 def test_weights_that_do_not_fit_take_several_passes() -> None:
     target = Target.load("edge")
-    tiles = choose_normed(described(1500, 1536), target)
-    assert tiles is not None
+    tiles = min(normed_candidates(described(1500, 1536), target), key=lambda each: each.guess).tiles
     passes = tiles.passes(described(1500, 1536))
     assert len(passes) == 2
     (first,), (second,) = passes
@@ -105,9 +99,20 @@ def test_weights_that_do_not_fit_take_several_passes() -> None:
     assert first.count + second.count == 1536
 
 
-def test_one_row_is_better_apart() -> None:
-    """Nothing would be multiplied while all the weights are loaded."""
-    assert choose_normed(described(1, 384, 384, 384), Target.load("edge")) is None
+@pytest.mark.parametrize("rows", [1, 40, 600])
+def test_a_region_is_chosen_where_it_pays(graph: Any, rows: int) -> None:
+    """By the machine's own clock and traffic, never by habit."""
+    costs: list[float] = []
+    target = Target.load("edge")
+    for fuse in (True, False):
+        g = graph([noise(1, rows, 384)])
+        normal = g.layer_norm(g.arguments[0])
+        g.finish(*(g.linear(normal, 384) for _ in range(3)))
+        compiled = g.compile(target, fuse)
+        found = compiled.machine.run(compiled.kernel.program, functional=False)
+        moved = found.counts.dram_read_bytes + found.counts.dram_write_bytes
+        costs.append(price(target, found.cycles, moved))
+    assert costs[0] <= costs[1]
 
 
 def test_parts_of_several_products_share_a_pass() -> None:
