@@ -11,7 +11,8 @@ from torch_mlir.dialects import func
 
 from girih.dialects import mfm, npu
 from girih.dialects.mfm.assembly import BroadcastOp, ConcatenateOp
-from girih.dialects.mfm.base import numpy_dtype, shape
+from girih.dialects.mfm.base import element, shape
+from girih.dialects.npu.base import DTYPES
 from girih.passes.base import Compilation
 from girih.passes.partition import NPU
 from girih.passes.quantization.plan import state_of
@@ -20,7 +21,7 @@ from girih.passes.tiling.attention import AttentionTiler
 from girih.passes.tiling.chain import epilogue, readers
 from girih.passes.tiling.emitter import Buffer, Emitter
 from girih.passes.tiling.fusion import Region, cheapest_region
-from girih.passes.tiling.layer import LayerTiler, root
+from girih.passes.tiling.layer import STORED, LayerTiler, root
 from girih.passes.tiling.mapping import Mapping
 from girih.passes.tiling.normed_product import NormedProductTiler
 from girih.passes.tiling.product import ProductTiler
@@ -231,7 +232,17 @@ def _last_use(update: mfm.CacheUpdateOp) -> bool:
 
 
 def _bytes(value: ir.Value) -> int:
-    return int(np.prod(shape(value), dtype=np.int64)) * numpy_dtype(value).itemsize
+    """As DRAM holds it."""
+    return int(np.prod(shape(value), dtype=np.int64)) * _itemsize(value)
+
+
+def _row_bytes(table: ir.Value) -> int:
+    return shape(table)[-1] * _itemsize(table)
+
+
+def _itemsize(value: ir.Value) -> int:
+    stored = STORED.get(element(value), element(value))
+    return DTYPES[stored].itemsize
 
 
 def _macs(op: ir.OpView) -> int:
@@ -265,9 +276,10 @@ def _describe(group: list[ir.OpView]) -> ir.DictAttr:
     )
     for member in group:
         if isinstance(member, mfm.EmbeddingOp | mfm.IntegerEmbeddingOp):
-            # Of a table, only the rows looked up.
-            outside = {key: value for key, value in outside.items() if value != member.table}
-            moved += _bytes(member.result)
+            # Of tables, only the rows looked up.
+            for table in list(member.operands)[1:]:
+                outside.pop(root(table), None)
+                moved += _bytes(member.indices) // _itemsize(member.indices) * _row_bytes(table)
         if isinstance(member, mfm.CacheUpdateOp):
             outside.pop(root(member.cache), None)
             moved += _bytes(member.rows) - _bytes(member.result)

@@ -139,7 +139,7 @@ class ProductTiler:
             tiles.output_slots(what),
             self.rows,
             self.columns,
-            loaded=(columns, 1 + (columns < self.columns)),
+            loaded=(columns, min(1 + (columns < self.columns), what.buffers)),
         )
         self.epilogue.load_table()
         return buffers

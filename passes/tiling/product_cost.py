@@ -192,7 +192,7 @@ class _Table:
         size = self.rows * self.columns
         total = self.slots[:, 0] * _lines(self._input_bytes(rows, input_depth))
         total = total + self.slots[:, 1] * _lines(columns * weight_depth)
-        parameters = 1 + (columns < what.columns)
+        parameters = np.minimum(1 + (columns < what.columns), what.buffers)
         total += parameters * _lines(12 * columns)
         total += self.slots[:, 2] * _lines(size * what.output_bytes)
         if what.activation:

@@ -55,3 +55,13 @@ def test_product_of_one_row_is_bound_by_bandwidth(graph: Any, outputs: int) -> N
     g = graph([np.zeros((1, 384), np.int8)])
     g.finish(g.linear(g.arguments[0], outputs, "i16"))
     assert ratio(g.compile(Target.load("edge"))) <= 1.5
+
+
+def test_no_layer_moves_less_than_it_must(graph: Any) -> None:
+    """Of a lookup's tables, the rows and their scales; positions as DRAM holds them."""
+    g = graph([np.array([3, 1], np.int64)])
+    g.finish(g.integer_embedding(g.arguments[0], 30, 64))
+    compiled = g.compile(Target.load("edge"))
+    found = compiled.machine.run(compiled.kernel.program, functional=False)
+    moved = found.counts.dram_read_bytes + found.counts.dram_write_bytes
+    assert sum(layer.compulsory_bytes for layer in compiled.kernel.layers) <= moved
