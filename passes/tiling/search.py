@@ -17,6 +17,10 @@ takes no time, but energy: a cycle of the bus takes several times what a cycle o
 LIMIT = 12
 """Choices that are tried in a compilation; see `search`."""
 
+SHORT_LIMIT = 4
+SHORT_PRICE = 20_000
+"""Regions of less than this price are tried so many times only: little depends on them."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -56,7 +60,7 @@ def search(
     target: Target,
     limit: int | None = LIMIT,
 ) -> Found[_Tiles] | None:
-    """The cheapest candidate; None where none fits.
+    """The cheapest candidate; None where none fits. Of a small region, fewer are tried.
 
     Branch and bound over a flat set: in the order of their guesses, candidates are measured unless
     their bounds show them to be no cheaper than the best so far. Without a limit, or where it is
@@ -64,7 +68,10 @@ def search(
     """
     best: Found[_Tiles] | None = None
     least, tried = float("inf"), 0
-    for candidate in sorted(candidates, key=lambda each: each.guess):
+    ordered = sorted(candidates, key=lambda each: each.guess)
+    if limit is not None and ordered and ordered[0].guess < SHORT_PRICE:
+        limit = min(limit, SHORT_LIMIT)
+    for candidate in ordered:
         if price(target, candidate.bound_cycles, candidate.bound_bytes) >= least:
             continue
         if limit is not None and tried >= limit and best is not None:

@@ -7,6 +7,7 @@ said to cost is what the machine will take for it.
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -156,6 +157,10 @@ def measure(
 @lru_cache(maxsize=16)
 def _machine(target: Target) -> Machine:
     return Machine(target, threads=1)
+
+
+# The native module counts what outlives it as leaked.
+atexit.register(_machine.cache_clear)
 
 
 def _place(memories: list[_Memory], target: Target) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from girih.compiler.artifact import load
 from girih.compiler.cli import run
@@ -77,6 +78,20 @@ def test_run_is_the_program(folder: Path, tmp_path: Path, device: str, file: str
     expected = load(folder / "m.girih")(np.load(folder / "x.npy"))
     with np.load(output) as found:
         np.testing.assert_array_equal(found["result0"], expected[0])
+
+
+def test_a_mapping_is_printed_and_followed(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert run(["inspect", f"{folder}/m.girih", "--mapping"]) == 0
+    text = capsys.readouterr().out
+    assert text == load(folder / "m.girih").mapping
+    given = tmp_path / "mapping.yaml"
+    given.write_text(text, encoding="utf-8")
+    words = ["compile", f"{folder}/tiny_model.py:build", "-o", f"{tmp_path}/again.girih"]
+    assert run([*words, "--mapping", str(given)]) == 0
+    again = yaml.safe_load(load(tmp_path / "again.girih").mapping)
+    first = yaml.safe_load(text)
+    tiles = [[each["region"], each["tiles"]] for each in first["regions"]]
+    assert [[each["region"], each["tiles"]] for each in again["regions"]] == tiles
 
 
 def test_run_describes_results(folder: Path, capsys: Capture) -> None:
@@ -208,6 +223,8 @@ def test_compile_an_exported_program(tmp_path: Path) -> None:
         ("compile tiny_model.py:build -o o.girih --calibration uneven.npz", "[2, 3] examples"),
         ("compile tiny_model.py:several -o o.girih --calibration x.npz", "no entry point"),
         ("compile whisper-tiny.en -o o.girih --target nowhere", "no target is named"),
+        ("compile tiny_model.py:build -o o.girih --mapping none.yaml", "none.yaml: can not be"),
+        ("compile tiny_model.py:build -o o.girih --mapping bad_target.yaml", "expected `regions`"),
     ],
 )
 def test_a_refusal_is_one_sentence(
