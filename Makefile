@@ -3,6 +3,8 @@
 PYTHON ?= python3
 # Extra options for pytest, for example: make test PYTEST_OPTIONS="-x -k numerics"
 PYTEST_OPTIONS ?=
+# Processes that share the tests; 0 runs them in pytest's own, for a debugger.
+PYTEST_WORKERS ?= 2
 
 BIN := .venv/bin
 STAMP := .venv/.girih-installed
@@ -36,7 +38,7 @@ demo: setup ## Transcribe real speech with PyTorch, IREE and the simulated accel
 test: lint pytest check-girih ## Run lint and all tests but the slow ones
 
 pytest: setup ## Run the Python tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_OPTIONS)
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) -m "not slow" $(PYTEST_OPTIONS)
 
 check-girih: setup ## Run the FileCheck tests with lit
 	$(BIN)/cmake --build build/native --target check-girih

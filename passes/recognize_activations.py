@@ -24,7 +24,7 @@ from girih.dialects.mfm import (
     UnaryOp,
 )
 from girih.dialects.mfm.activation import evaluate_gelu
-from girih.dialects.mfm.hollow import is_hollow
+from girih.dialects.mfm.hollow import is_unknown
 from girih.dialects.mfm.parameter import widened
 from girih.dialects.mfm.unary import UNARY
 from girih.passes.base import Compilation
@@ -128,7 +128,7 @@ def _number(value: ir.Value, compilation: Compilation) -> NDArray[Any] | None:
     if not isinstance(owner.opview, ParameterOp):
         return None
     array = compilation.parameters[owner.opview.parameter.value]
-    if is_hollow(array) or array.size > _LARGEST_FILL or np.any(array != array.reshape(-1)[:1]):
+    if is_unknown(array) or array.size > _LARGEST_FILL or np.any(array != array.reshape(-1)[:1]):
         return None
     return widened(array.reshape(-1)[:1]).reshape(())
 

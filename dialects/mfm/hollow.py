@@ -17,7 +17,19 @@ def is_hollow(array: Array) -> bool:
     )
 
 
-def hollow(shape: tuple[int, ...], dtype: np.dtype[Any], element: float = 0.37) -> Array:
+ELEMENT = 0.37
+"""What stands for every element of a weight that is not there: a number that no model writes."""
+
+
+def is_unknown(array: Array) -> bool:
+    """Whether the elements are not those of the model: a constant may repeat its element too."""
+    if not is_hollow(array):
+        return False
+    first = array[(0,) * array.ndim]
+    return bool(first == np.asarray(ELEMENT).astype(array.dtype))
+
+
+def hollow(shape: tuple[int, ...], dtype: np.dtype[Any], element: float = ELEMENT) -> Array:
     """An array that takes the memory of one element."""
     return np.broadcast_to(np.asarray(element).astype(dtype), shape)
 

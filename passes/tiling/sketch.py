@@ -156,7 +156,9 @@ def measure(
 
 @lru_cache(maxsize=16)
 def _machine(target: Target) -> Machine:
-    return Machine(target, threads=1)
+    # Whether the whole model fits the DRAM is not a question of one region.
+    dram = target.dram.model_copy(update={"capacity_bytes": 1 << 44})
+    return Machine(target.model_copy(update={"dram": dram}), threads=1)
 
 
 # The native module counts what outlives it as leaked.
@@ -180,7 +182,7 @@ def _place(memories: list[_Memory], target: Target) -> bool:
         base = 0 if layer % 2 == 0 else capacity[space] // ALIGNMENT * ALIGNMENT - size
         for memory, place in zip(group, places, strict=True):
             memory.address = base + place
-    return top <= target.dram.capacity_bytes
+    return True
 
 
 def _peeled(nodes: list[_Node]) -> list[_Node]:

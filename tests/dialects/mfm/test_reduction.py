@@ -80,7 +80,10 @@ def test_integers_wrap_around(operations: Any) -> None:
 @QUICK
 @given(seed=st.integers(0, 2**32 - 1))
 def test_iree_agrees(tools: Any, seed: int) -> None:
-    """Integers equal; float sums within 1e-5, the rest of the floats equal."""
+    """Integers equal; float sums within 1e-4, the rest of the floats equal.
+
+    A sum of two thousand numbers of size 10 that cancel to 3 is off by 5e-5 in another order.
+    """
     rng = np.random.default_rng(seed)
     parity = tools.parity()
     for function in ("sum", "product", "maximum", "minimum", "any", "all"):
@@ -101,7 +104,7 @@ def test_iree_agrees(tools: Any, seed: int) -> None:
                     result=tools.tensor_type(k, d),
                 ),
                 x,
-                tolerance=1e-5 if inexact else 0,
+                tolerance=1e-4 if inexact else 0,
             )
     for dtype in (np.int32, np.int64, np.float32):
         sizes = [int(size) for size in rng.choice([1, 2, 5, 33], 3)]
@@ -111,7 +114,7 @@ def test_iree_agrees(tools: Any, seed: int) -> None:
                 x=v, axis=tools.integer(a), result=tools.tensor_type(s, d)
             ),
             values(rng, dtype, sizes),
-            tolerance=1e-5 if dtype is np.float32 else 0,
+            tolerance=1e-4 if dtype is np.float32 else 0,
         )
         kept = sizes[:axis] + sizes[axis + 1 :]
         parity.add(
