@@ -54,7 +54,7 @@ def instructions(block: ir.Block) -> list[program.Instruction]:
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """What all operands in a buffer have in common."""
 
     space: Space
@@ -64,7 +64,8 @@ class _Place:
     slot_bytes: int
 
     @classmethod
-    def of(cls, buffer: ir.Value) -> _Place:
+    def of(cls, buffer: ir.Value) -> Place:
+        """That of a declared buffer."""
         declaration = buffer.owner.opview
         on_chip = isinstance(declaration, AllocateOp)
         return cls(
@@ -76,7 +77,7 @@ class _Place:
         )
 
 
-def _instructions(block: ir.Block, places: dict[ir.Value, _Place]) -> list[program.Instruction]:
+def _instructions(block: ir.Block, places: dict[ir.Value, Place]) -> list[program.Instruction]:
     code: list[program.Instruction] = []
     for op in block.operations:
         if isinstance(op, LoopOp):
@@ -88,14 +89,14 @@ def _instructions(block: ir.Block, places: dict[ir.Value, _Place]) -> list[progr
     return code
 
 
-def _instruction(op: Instruction, places: dict[ir.Value, _Place]) -> program.Instruction:
+def _instruction(op: Instruction, places: dict[ir.Value, Place]) -> program.Instruction:
     moves = isinstance(op, DmaInOp | DmaOutOp)
     operands: list[Operand | None] = []
     for index, (buffer, access) in enumerate(zip(op.operands, op.accesses, strict=True)):
         place = places.get(buffer)
         if place is None:
-            place = places[buffer] = _Place.of(buffer)
-        operands.append(_operand(place, Access.parse(access), as_bytes=moves and index < 2))
+            place = places[buffer] = Place.of(buffer)
+        operands.append(operand(place, Access.parse(access), as_bytes=moves and index < 2))
     operands += [None] * (4 - len(operands))
     return program.Instruction(
         OPCODES[type(op)],
@@ -113,7 +114,8 @@ def _instruction(op: Instruction, places: dict[ir.Value, _Place]) -> program.Ins
     )
 
 
-def _operand(place: _Place, access: Access, as_bytes: bool) -> Operand:
+def operand(place: Place, access: Access, as_bytes: bool) -> Operand:
+    """Part of a buffer; transfers count in bytes, whatever the elements are."""
     return Operand(
         space=place.space,
         base=place.address + access.offset,

@@ -175,12 +175,16 @@ def _version() -> str:
     return digest.hexdigest()[:16]
 
 
+@lru_cache(maxsize=64)
+def _digest(target: Target) -> str:
+    return hashlib.sha256(target.to_yaml().encode()).hexdigest()[:16]
+
+
 def _path(target: Target) -> Path | None:
     folder = cache_folder()
     if folder is None:
         return None
-    digest = hashlib.sha256(target.to_yaml().encode()).hexdigest()[:16]
-    return folder / f"mapping-{_version()}-{digest}.json"
+    return folder / f"mapping-{_version()}-{_digest(target)}.json"
 
 
 _FILES: dict[Path, dict[str, Any]] = {}

@@ -19,14 +19,14 @@ from torch_mlir import ir
 from girih.dialects.mfm.base import element, shape
 from girih.dialects.npu.base import DTYPES, LOOP_DEPTH, Access
 from girih.dialects.npu.machine_code import DTYPES as CODES
-from girih.dialects.npu.machine_code import OPCODES, SPACES
+from girih.dialects.npu.machine_code import OPCODES, SPACES, Place, operand
 from girih.passes.allocate import ALIGNMENT, WHOLE, Life, pack
 from girih.passes.peel import in_first_iteration, in_second_iteration, one_iteration_later
 from girih.passes.tiling.emitter import Affine, Buffer, Emitter, View
 from girih.passes.tiling.layer import STORED, LayerTiler
 from girih.passes.tiling.mapping import Mapping
 from girih.passes.tiling.search import Measured
-from girih.runtime.program import DType, Instruction, Opcode, Operand, Program, Space
+from girih.runtime.program import Instruction, Opcode, Operand, Program
 from girih.runtime.simulator import LoadedProgram, Machine
 from girih.runtime.target import Target
 
@@ -42,6 +42,17 @@ class _Memory:
     layer: int
     life: Life
     address: int = 0
+
+    @property
+    def place(self) -> Place:
+        on_chip = self.space != "dram"
+        return Place(
+            SPACES[self.space],
+            CODES[self.element],
+            self.address,
+            self.slots,
+            self.slot_bytes if on_chip else 0,
+        )
 
 
 @dataclass(frozen=True)
@@ -221,7 +232,7 @@ def _encode(nodes: list[_Node]) -> list[Instruction]:
 def _instruction(step: _Step) -> Instruction:
     moves = step.opcode in (Opcode.DMA_IN, Opcode.DMA_OUT)
     operands: list[Operand | None] = [
-        _operand(memory, access, as_bytes=moves and index < 2)
+        operand(memory.place, access, as_bytes=moves and index < 2)
         for index, (memory, access) in enumerate(step.operands)
     ]
     operands += [None] * (4 - len(operands))
@@ -239,23 +250,3 @@ def _instruction(step: _Step) -> Instruction:
         immediates=step.immediates,
         tag=step.layer,
     )
-
-
-def _operand(memory: _Memory, access: Access, as_bytes: bool) -> Operand:
-    on_chip = SPACES[memory.space] is not Space.DRAM
-    return Operand(
-        space=SPACES[memory.space],
-        base=memory.address + access.offset,
-        dtype=DType.I8 if as_bytes else CODES[memory.element],
-        pitch=access.pitch,
-        slots=memory.slots,
-        slot_bytes=memory.slot_bytes if on_chip else 0,
-        stride=_four(access.stride),
-        ring=_four(access.ring),
-        phase=access.phase,
-    )
-
-
-def _four(values: tuple[int, ...]) -> tuple[int, int, int, int]:
-    padded = (*values, *(0,) * (LOOP_DEPTH - len(values)))
-    return padded[0], padded[1], padded[2], padded[3]
