@@ -31,6 +31,7 @@ from girih.passes.recognize_attention import RecognizeAttention
 from girih.passes.recognize_rms_norm import RecognizeRmsNorm
 from girih.passes.simplify import Simplify
 from girih.passes.split_biased_attention import SplitBiasedAttention
+from girih.passes.split_hidden import SplitHidden
 from girih.passes.synchronize import Synchronize
 from girih.passes.tile import Tile
 from girih.passes.widen_parameters import WidenParameters
@@ -55,6 +56,7 @@ def graph_passes(recipe: Recipe, values: bool = True) -> list[Pass]:
         passes += [
             BooleanMasks(),  # integer scores are hidden or not: nothing is added to them
             SplitBiasedAttention(),  # unless it is a bias, which products of their own allow
+            SplitHidden(),  # groups, so that an MLP of many rows finds room between DRAM and array
             CheckTarget(),  # refuses in a second what tile would refuse after calibration
             Calibrate() if values else AssumeRanges(),  # last look at float values
             Quantize(smoothing=recipe.smoothing),  # from here on a program is integers

@@ -23,6 +23,7 @@ from girih.passes.recognize_rms_norm import RecognizeRmsNorm
 from girih.passes.shard_tensors import ShardTensors
 from girih.passes.simplify import Simplify
 from girih.passes.split_biased_attention import SplitBiasedAttention
+from girih.passes.split_hidden import SplitHidden
 from girih.passes.synchronize import Synchronize
 from girih.passes.tile import Tile
 from girih.passes.widen_parameters import WidenParameters
@@ -39,6 +40,7 @@ PASSES: dict[str, type[Pass]] = {
         FoldAttentionScale,
         BooleanMasks,
         SplitBiasedAttention,
+        SplitHidden,
         CheckTarget,
         Calibrate,
         AssumeRanges,

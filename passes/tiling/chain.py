@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cmp_to_key
+from itertools import zip_longest
 
 from torch_mlir import ir
 
 from girih.dialects import mfm
 from girih.dialects.mfm.base import element, shape
 from girih.passes.tiling.cost import Product
-from girih.passes.tiling.epilogue import Epilogue
+from girih.passes.tiling.epilogue import Epilogue, JoinOp
 from girih.passes.tiling.layer import LayerTiler, root, rows_and_columns
 
 NormOp = mfm.IntegerLayerNormOp | mfm.IntegerRmsNormOp
-JoinOp = mfm.IntegerAddOp | mfm.IntegerMultiplyOp
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,12 @@ class Linear:
 
 @dataclass(frozen=True)
 class Chain:
-    """[before ->] norm -> linears [-> after], as `row_block_cost.RowBlock` describes them."""
+    """[before ->] norm -> linears [-> afters], as `row_block_cost.RowBlock` describes them."""
 
     before: Linear | None
     norm: NormOp
     linears: tuple[Linear, ...]
-    after: Linear | None
+    afters: tuple[Linear, ...]
     is_kept: bool
 
     @property
@@ -51,8 +52,9 @@ class Chain:
         """All operations, in an order in which they could run."""
         found = [] if self.before is None else list(self.before.members)
         found.append(self.norm)
-        for linear in (*self.linears, *(() if self.after is None else (self.after,))):
+        for linear, after in zip_longest(self.linears, self.afters):
             found += linear.members
+            found += [] if after is None else after.members
         return found
 
 
@@ -90,7 +92,7 @@ def _after_norm(norm: NormOp, before: Linear | None, first: ir.OpView) -> Chain 
         return None
     linears, others = list[Linear](), 0
     made = set[ir.Value]() if before is None else {root(before.result)}
-    for reader in readers(norm.result):
+    for reader in sorted(readers(norm.result), key=cmp_to_key(_by_position)):
         linear = linear_at(reader) if isinstance(reader, mfm.IntegerLinearOp) else None
         if linear is not None and _is_ready(linear, first, made):
             linears.append(linear)
@@ -98,16 +100,52 @@ def _after_norm(norm: NormOp, before: Linear | None, first: ir.OpView) -> Chain 
             others += 1
     if not linears:
         return None
-    after: Linear | None = None
-    if len(linears) == 1 and element(linears[0].result) == "i8":
-        (own,) = linears
-        following = list(readers(own.result))
-        if len(following) == 1 and isinstance(following[0], mfm.IntegerLinearOp):
-            last = linear_at(following[0])
-            same_rows = rows_and_columns(last.op.result)[0] == rows_and_columns(norm.result)[0]
-            if same_rows and _is_ready(last, first, made):
-                after = last
-    return Chain(before, norm, tuple(linears), after, others > 0)
+    afters = _afters(linears, norm, first, made)
+    if len(afters) > 1 and before is not None and len(list(readers(before.result))) > 2:
+        afters = ()
+    return Chain(before, norm, tuple(linears), afters, others > 0)
+
+
+def _afters(
+    linears: list[Linear], norm: NormOp, first: ir.OpView, made: set[ir.Value]
+) -> tuple[Linear, ...]:
+    """The products that each alone read one of the linears' results.
+
+    Of several, the first is joined to what is normalized and each other one to the one before it:
+    the groups of `split-hidden`. Only the last result may be read elsewhere.
+    """
+    afters = list[Linear]()
+    made = set(made)
+    for linear in linears:
+        following = list(readers(linear.result))
+        if element(linear.result) != "i8" or len(following) != 1:
+            return ()
+        if not isinstance(following[0], mfm.IntegerLinearOp):
+            return ()
+        after = linear_at(following[0])
+        same_rows = rows_and_columns(after.op.result)[0] == rows_and_columns(norm.result)[0]
+        if not same_rows or not _is_ready(after, first, made):
+            return ()
+        afters.append(after)
+        made.add(root(after.result))
+    if len(afters) > 1 and not _is_a_sum(linears, afters, norm):
+        return ()
+    return tuple(afters)
+
+
+def _is_a_sum(linears: list[Linear], afters: list[Linear], norm: NormOp) -> bool:
+    """Whether groups of one width add their products to a residual stream of 16 bits in turn."""
+    total = root(norm.x)
+    for after in afters:
+        if not isinstance(after.join, mfm.IntegerAddOp) or after.gelu is not None:
+            return False
+        if other_side(after.join, after.op) != total or element(after.result) != "i16":
+            return False
+        total = root(after.result)
+    inner = [len(list(readers(after.result))) == 1 for after in afters[:-1]]
+    widths = {shape(linear.op.weight) for linear in linears}
+    kinds = {tuple(type(each) for each in linear.members) for linear in linears}
+    return all(inner) and len(widths) == len(kinds) == 1
 
 
 def _is_ready(linear: Linear, first: ir.OpView, made: set[ir.Value]) -> bool:
@@ -159,6 +197,10 @@ def defined_before(value: ir.Value, op: ir.OpView) -> bool:
     if isinstance(owner, ir.Block) or isinstance(owner.opview, mfm.ParameterOp):
         return True
     return owner.is_before_in_block(op.operation)
+
+
+def _by_position(first: ir.OpView, second: ir.OpView) -> int:
+    return -1 if first.operation.is_before_in_block(second.operation) else 1
 
 
 def _single_user(value: ir.Value) -> ir.OpView | None:

@@ -15,6 +15,7 @@ from girih.passes.tiling.rows import join
 
 _BYTES = {"i8": 1, "i16": 2, "i32": 4}
 
+JoinOp = mfm.IntegerAddOp | mfm.IntegerMultiplyOp
 ProductOp = mfm.IntegerLinearOp | mfm.IntegerConv1dOp | mfm.IntegerMatmulOp
 
 
@@ -39,7 +40,7 @@ class Epilogue:
         tiler: LayerTiler,
         op: ProductOp,
         gelu: mfm.IntegerGeluOp | None,
-        join_op: mfm.IntegerAddOp | mfm.IntegerMultiplyOp | None,
+        join_op: JoinOp | None,
     ) -> None:
         self.tiler, self.emitter = tiler, tiler.emitter
         self.op, self.gelu, self.join = op, gelu, join_op
@@ -58,11 +59,13 @@ class Epilogue:
         rows: int,
         columns: int,
         loaded: tuple[int, int],
+        loads_other: bool = True,
     ) -> None:
         """Make the buffers for tiles of (rows, columns).
 
         `outputs` slots for results, none where they go elsewhere; parameters come for `loaded`
-        columns at a time, in so many slots.
+        columns at a time, in so many slots. The other side of an addition needs a buffer unless it
+        is on chip already.
         """
         emitter = self.emitter
         self.rows, self.columns = rows, columns
@@ -82,8 +85,18 @@ class Epilogue:
         if self.other is not None:
             inner = element((self.gelu or self.op).result)
             buffers.activated = emitter.scratchpad(inner, height, width)
-            buffers.residual = emitter.scratchpad(element(self.other), height, width, outputs or 2)
+            if loads_other:
+                slots = outputs or 2
+                buffers.residual = emitter.scratchpad(element(self.other), height, width, slots)
         self.buffers = buffers
+
+    def reused(
+        self, op: ProductOp, gelu: mfm.IntegerGeluOp | None, join_op: JoinOp | None
+    ) -> Epilogue:
+        """The steps that follow another product of the same size, in the same buffers."""
+        other = Epilogue(self.tiler, op, gelu, join_op)
+        other.rows, other.columns, other.buffers = self.rows, self.columns, self.buffers
+        return other
 
     def load_table(self) -> None:
         """Load what all tiles read: the activation's table."""
@@ -119,12 +132,14 @@ class Epilogue:
         batch: Affine,
         within: Affine | None = None,
         into: View | None = None,
+        other: View | None = None,
         stores: bool = True,
     ) -> None:
         """All steps of one tile: `order` counts tiles, `column_slot` loads of parameters.
 
         The tile's columns begin `within` those whose parameters are loaded. The result goes to a
-        buffer of its own, or `into` another one, and to DRAM if it `stores`.
+        buffer of its own, or `into` another one, and to DRAM if it `stores`. The `other` side of an
+        addition is loaded where it is not on chip.
         """
         emitter, buffers = self.emitter, self.buffers
         size = self.output_bytes
@@ -158,15 +173,8 @@ class Epilogue:
                 immediates=(self.gelu.index_multiplier.value, self.gelu.index_shift.value),
             )
             current = target
-        if self.join is not None and buffers.residual is not None and self.other is not None:
-            width = self.other_bytes
-            other = buffers.residual.at(slot=order, pitch=column.size * width)
-            emitter.load(
-                self.tiler.dram(self.other).at(where * width, self.columns * width),
-                other,
-                row.size,
-                column.size * width,
-            )
+        if self.join is not None and self.other is not None:
+            other = other or self._load_other(row, column, order, where)
             first = self.tiler.same(self.join.rhs, self.other)
             kind, immediates = join(self.join)
             views = [current, other, output] if first else [other, current, output]
@@ -174,6 +182,14 @@ class Epilogue:
         if stores:
             place = self.tiler.dram(self.result).at(where * size, self.columns * size)
             emitter.store(output, place, row.size, column.size * size)
+
+    def _load_other(self, row: Tile, column: Tile, order: Affine, where: Affine) -> View:
+        assert self.buffers.residual is not None
+        width = self.other_bytes
+        other = self.buffers.residual.at(slot=order, pitch=column.size * width)
+        place = self.tiler.dram(self.other).at(where * width, self.columns * width)
+        self.emitter.load(place, other, row.size, column.size * width)
+        return other
 
     def _rescale(
         self,

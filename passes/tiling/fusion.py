@@ -39,8 +39,8 @@ class _Unsearched:
 def cheapest_region(tiler: LayerTiler, op: ir.OpView) -> Region | None:
     """The region that best begins with an operation; None where that is better by itself.
 
-    Compared are all ways to cut [product ->] norm -> products [-> product] into regions, by the sum
-    of their prices, each measured by itself.
+    Compared are all ways to cut [product ->] norm -> products [-> products] into regions, by the
+    sum of their prices, each measured by itself.
     """
     chain = chain_from(op)
     if chain is None:
@@ -65,8 +65,8 @@ class _Cut:
 
     def _ways(self, chain: Chain) -> list[tuple[float, Region | None]]:
         """Prices of the ways to run a chain, and the region that each begins with."""
-        short = replace(chain, after=None)
-        end = 0.0 if chain.after is None else self._alone(chain.after)
+        short = replace(chain, afters=())
+        end = sum((self._alone(each) for each in chain.afters), 0.0)
         found: list[tuple[float, Region | None]] = []
         if chain.before is None:
             apart = self._norm(chain.norm) + sum(self._alone(each) for each in chain.linears)
@@ -75,7 +75,7 @@ class _Cut:
             found.append((self._price(normed.find()) + end, normed))
         block = RowBlockTiler(self.tiler, short)
         found.append((self._price(block.find()) + end, block))
-        if chain.after is not None:
+        if chain.afters:
             whole = RowBlockTiler(self.tiler, chain)
             found.append((self._price(whole.find()), whole))
         return found

@@ -1,8 +1,8 @@
-"""A norm, the product before it, the products that read it and the one after: rows stay on chip."""
+"""A norm, the product before it, those that read it and those after: rows stay on chip."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from girih.dialects import mfm, npu
 from girih.dialects.mfm.base import shape
@@ -30,6 +30,11 @@ class _Stage:
     columns: int
     width: int
 
+    def reused(self, linear: Linear) -> _Stage:
+        """The same buffers, for another product of the same size that has its turn later."""
+        epilogue = self.epilogue.reused(linear.op, linear.gelu, linear.join)
+        return replace(self, linear=linear, epilogue=epilogue)
+
 
 class RowBlockTiler:
     """Emits a chain of layers, block of rows by block of rows.
@@ -39,12 +44,13 @@ class RowBlockTiler:
         for rows: [load, matmul by all weights of `before`, store;] or load; norm
         for columns of the products: load weights
             for rows: matmul, epilogue, store or keep
-        for columns of `after`: for parts of the depth: load weights, matmul
+        for columns of an `after`: for parts of the depth: load weights, matmul
             for rows: epilogue, store
     ```
     The phases of a block take each other's memory. Without a product before the norm, the first
     columns of the first product are multiplied as soon as their rows are normalized, the norm
-    running one tile of rows ahead.
+    running one tile of rows ahead. Several `afters` take turns with the products that they read;
+    what is normalized then stays on chip, and they are added to it in place.
     """
 
     def __init__(self, tiler: LayerTiler, chain: Chain, tiles: RowBlockTiles | None = None) -> None:
@@ -53,7 +59,7 @@ class RowBlockTiler:
         self.what = RowBlock(
             None if chain.before is None else describe(tiler, chain.before, self.rows),
             tuple(describe(tiler, each, self.rows) for each in chain.linears),
-            None if chain.after is None else describe(tiler, chain.after, self.rows),
+            tuple(describe(tiler, each, self.rows) for each in chain.afters),
             chain.is_kept,
         )
         self.tiles = tiles
@@ -79,27 +85,31 @@ class RowBlockTiler:
         self.parameters = emitter.scratchpad("i32", planes, self.depth)
         place = self.tiler.dram(norm.parameters).at()
         emitter.load(place, self.parameters.at(), planes, 4 * self.depth)
+        self.total: Buffer | None = None
+        if self.what.is_resident:
+            with emitter.living(0, 1):
+                self.total = emitter.scratchpad("i16", tiles.block, self.depth)
         with emitter.living(0, 1):
             self.normalized = emitter.scratchpad("i8", tiles.block, self.depth)
         with emitter.living(0, 0):
-            self.inputs = emitter.scratchpad("i16", tiles.rows, self.depth, 2)
+            self.inputs = self.total or emitter.scratchpad("i16", tiles.rows, self.depth, 2)
             self.before = self._allocate_before()
         # Where a product comes before the norm, the array is busy enough in the first phase.
         self.overlaps = self.before is None
-        start = 0 if self.overlaps else 1
+        start, end = 0 if self.overlaps else 1, 1 if self.what.is_resident else 2
         self.hidden: Buffer | None = None
-        if chain.after is not None:
-            with emitter.living(start, 2):
-                width = shape(chain.after.op.weight)[1]
+        if chain.afters:
+            with emitter.living(start, end):
+                width = shape(chain.afters[0].op.weight)[1]
                 self.hidden = emitter.scratchpad("i8", tiles.block, width)
         with emitter.living(start, 1):
-            self.stages = [self._allocate(linear) for linear in chain.linears]
-        with emitter.living(2, 2):
-            self.after = self._allocate_after()
+            self.stages = self._allocate_products()
+        with emitter.living(end, end):
+            self.afters = self._allocate_afters()
         # Blocks are few, and each phase's first iteration wants waits of its own: no loop.
         emitter.tiles(self.rows, tiles.block, self._emit_block, unrolled=True)
 
-    def _allocate_before(self) -> tuple[_Stage, Buffer] | None:
+    def _allocate_before(self) -> tuple[_Stage, Buffer | None] | None:
         if self.chain.before is None:
             return None
         assert self.tiles is not None
@@ -111,33 +121,37 @@ class RowBlockTiler:
             loaded=(columns, 1),
             is_kept=True,
         )
-        return stage, self.emitter.scratchpad("i8", self.tiles.rows, depth, 2)
+        # Rows of the same length come to where they are normalized, and make place for that.
+        in_place = depth == self.depth
+        rows = None if in_place else self.emitter.scratchpad("i8", self.tiles.rows, depth, 2)
+        return stage, rows
 
-    def _allocate(self, linear: Linear) -> _Stage:
+    def _allocate_products(self) -> list[_Stage]:
         assert self.tiles is not None
-        columns, depth = shape(linear.op.weight)
-        width = min(self.tiles.columns, columns)
-        return self._stage(
-            linear,
-            width=width,
-            weights=self.emitter.scratchpad("i8", width, depth, 2),
-            loaded=(width, 2),
-            is_kept=self.hidden is not None,
-        )
+        stages = list[_Stage]()
+        for linear in self.chain.linears:
+            if self.what.is_resident and stages:
+                stages.append(stages[0].reused(linear))
+                continue
+            columns, depth = shape(linear.op.weight)
+            width = min(self.tiles.columns, columns)
+            weights = self.emitter.scratchpad("i8", width, depth, 2)
+            is_kept = self.hidden is not None
+            stages.append(self._stage(linear, width, weights, (width, 2), is_kept))
+        return stages
 
-    def _allocate_after(self) -> _Stage | None:
-        if self.chain.after is None:
-            return None
+    def _allocate_afters(self) -> list[_Stage]:
         assert self.tiles is not None
-        width = self.tiles.after_columns
-        return self._stage(
-            self.chain.after,
-            width=width,
-            weights=self.emitter.scratchpad("i8", width, self.tiles.after_depth, 2),
-            loaded=(width, 2),
-            is_kept=False,
-            height=self.tiles.block,
-        )
+        stages = list[_Stage]()
+        for linear in self.chain.afters:
+            if stages:
+                stages.append(stages[0].reused(linear))
+                continue
+            width = self.tiles.after_columns
+            weights = self.emitter.scratchpad("i8", width, self.tiles.after_depth, 2)
+            is_kept, height = self.what.is_resident, self.tiles.block
+            stages.append(self._stage(linear, width, weights, (width, 2), is_kept, height))
+        return stages
 
     def _stage(
         self,
@@ -152,7 +166,10 @@ class RowBlockTiler:
         columns = shape(linear.op.weight)[0]
         epilogue = Epilogue(self.tiler, linear.op, linear.gelu, linear.join)
         outputs = 0 if is_kept else 2
-        epilogue.allocate((self.tiles.rows, width), outputs, self.rows, columns, loaded)
+        is_joined_on_chip = self.what.is_resident and linear in self.chain.afters
+        epilogue.allocate(
+            (self.tiles.rows, width), outputs, self.rows, columns, loaded, not is_joined_on_chip
+        )
         sums = self.emitter.accumulator(height or self.tiles.rows, width)
         return _Stage(linear, epilogue, weights, sums, columns, width)
 
@@ -165,25 +182,23 @@ class RowBlockTiler:
             self.emitter.load(place, stage.weights.at(), stage.columns, depth)
             stage.epilogue.load_table()
             stage.epilogue.load(Tile(_ZERO, stage.columns, _ZERO), _ZERO)
+        start = 0
         if self.overlaps:
-            first, *others = self.stages
-            for stage in self.stages:
-                stage.epilogue.load_table()
+            first = self.stages[0]
+            first.epilogue.load_table()
             column = Tile(_ZERO, first.width, _ZERO)
             self._load_weights(first, column, _ZERO)
             self._emit_first_columns(block, first, column)
-            self._emit_columns(block, first, start=first.width)
+            start = first.width
         else:
-            others = self.stages
             size = min(self.tiles.rows, block.size)
             self.emitter.tiles(block.size, size, lambda row: self._prepare(block, row))
-            for stage in self.stages:
+        for number, stage in enumerate(self.stages):
+            if number or not self.overlaps:
                 stage.epilogue.load_table()
-        for stage in others:
-            self._emit_columns(block, stage, start=0)
-        if self.after is not None:
-            self.after.epilogue.load_table()
-            self._emit_after(block, self.after)
+            self._emit_columns(block, stage, 0 if number else start)
+            if self.afters:
+                self._emit_after(block, self.afters[number], number == len(self.afters) - 1)
 
     def _emit_first_columns(self, block: Tile, stage: _Stage, column: Tile) -> None:
         """Each tile of rows is prepared before the one ahead of it is multiplied.
@@ -213,13 +228,14 @@ class RowBlockTiler:
         """Bring a tile of rows to the norm, and normalize it."""
         emitter, norm = self.emitter, self.chain.norm
         start = block.start + row.start
-        inputs = self.inputs.at(slot=row.number)
+        inputs = self._inputs(row)
         place = self.tiler.dram(norm.x).at(start * (2 * self.depth), 2 * self.depth)
         if self.before is None:
             emitter.load(place, inputs, row.size, 2 * self.depth)
         else:
             self._emit_before(block, row)
-            emitter.store(inputs, place, row.size, 2 * self.depth)
+            if self.total is None:
+                emitter.store(inputs, place, row.size, 2 * self.depth)
         target = self.normalized.at(row.start * self.depth)
         emitter.emit(
             npu.LayerNormOp,
@@ -233,19 +249,24 @@ class RowBlockTiler:
             result = self.tiler.dram(norm.result).at(start * self.depth, self.depth)
             emitter.store(target, result, row.size, self.depth)
 
+    def _inputs(self, row: Tile, start: Affine = _ZERO) -> View:
+        """Where a tile of rows is normalized from, beginning with a column."""
+        if self.total is None:
+            return self.inputs.at(start * 2, slot=row.number)
+        return self.total.at(row.start * (2 * self.depth) + start * 2)
+
     def _emit_before(self, block: Tile, row: Tile) -> None:
         """The tile's rows of the product before the norm, into the norm's input."""
         assert self.before is not None
         emitter, (stage, rows) = self.emitter, self.before
         depth = shape(stage.linear.op.weight)[1]
         source = self.tiler.dram(stage.linear.op.x).at((block.start + row.start) * depth, depth)
-        emitter.load(source, rows.at(slot=row.number), row.size, depth)
+        view = rows.at(slot=row.number) if rows else self.normalized.at(row.start * depth)
+        emitter.load(source, view, row.size, depth)
         across = -(-stage.columns // stage.width)
 
         def step(column: Tile) -> None:
             order = row.number * across + column.number
-            into = self.inputs.at(column.start * 2, 2 * self.depth, row.number)
-            view = rows.at(0, depth, row.number)
             weights = stage.weights.at(column.start * depth, depth)
             sums = stage.sums.at(slot=order, pitch=4 * column.size)
             emitter.emit(
@@ -259,7 +280,7 @@ class RowBlockTiler:
                 _ZERO,
                 _ZERO,
                 within=column.start,
-                into=into,
+                into=self._inputs(row, column.start),
                 stores=False,
             )
 
@@ -317,7 +338,7 @@ class RowBlockTiler:
             stores=into is None,
         )
 
-    def _emit_after(self, block: Tile, stage: _Stage) -> None:
+    def _emit_after(self, block: Tile, stage: _Stage, is_last: bool) -> None:
         assert self.tiles is not None
         assert self.hidden is not None
         emitter, hidden = self.emitter, self.hidden
@@ -351,7 +372,18 @@ class RowBlockTiler:
                 order = column.number * along + row.number
                 sums = stage.sums.at(row.start * (4 * column.size), 4 * column.size, column.number)
                 where = Tile(block.start + row.start, row.size, row.number)
-                stage.epilogue.emit(sums, where, column, order, column.number, _ZERO)
+                total = None if self.total is None else self._inputs(row, column.start)
+                stage.epilogue.emit(
+                    sums,
+                    where,
+                    column,
+                    order,
+                    column.number,
+                    _ZERO,
+                    into=total,
+                    other=total,
+                    stores=is_last,
+                )
 
             emitter.tiles(block.size, min(height, block.size), rows)
 

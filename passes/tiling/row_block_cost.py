@@ -18,17 +18,22 @@ _MOST_BLOCKS = 16
 
 @dataclass(frozen=True)
 class RowBlock:
-    """[before ->] norm -> products [-> after], all over the same rows.
+    """[before ->] norm -> products [-> afters], all over the same rows.
 
-    `before` ends in the int16 values that are normalized, which also go to DRAM. The products read
-    the norm's result; `after` reads that of the only product, which then stays on chip. `is_kept`
-    says whether the norm's result goes to DRAM too.
+    `before` ends in the int16 values that are normalized, which also go to DRAM unless they are
+    resident. The products read the norm's result; each of the `afters`, if any, reads that of one
+    product, which then stays on chip. `is_kept` says whether the norm's result goes to DRAM too.
     """
 
     before: Product | None
     products: tuple[Product, ...]
-    after: Product | None
+    afters: tuple[Product, ...]
     is_kept: bool
+
+    @property
+    def is_resident(self) -> bool:
+        """Whether what is normalized stays on chip: several `afters` are added to it in turn."""
+        return len(self.afters) > 1
 
     @property
     def rows(self) -> int:
@@ -43,8 +48,7 @@ class RowBlock:
     @property
     def members(self) -> tuple[Product, ...]:
         """All products."""
-        ends = [each for each in (self.before, self.after) if each is not None]
-        return (*self.products, *ends)
+        return (*self.products, *self.afters, *(() if self.before is None else (self.before,)))
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class RowBlockTiles:
     """`block` rows pass all layers before the next ones begin; weights are loaded once a block.
 
     Within a block: tiles of `rows`, by `columns` of the products' weights, and by `after_columns`
-    and parts of the depth (`after_depth`) of those of `after`.
+    and parts of the depth (`after_depth`) of those of the `afters`.
     """
 
     block: int
@@ -77,10 +81,10 @@ def _choices(what: RowBlock, target: Target) -> Iterator[RowBlockTiles]:
     widest = max(each.columns for each in what.products)
     blocks = {math.ceil(what.rows / count) for count in range(1, _MOST_BLOCKS + 1)}
     ends = [(1, 1)]
-    if what.after is not None:
-        depth = what.after.depth
+    if what.afters:
+        depth = what.afters[0].depth
         parts = {depth} | {-(-math.ceil(depth / n) // side) * side for n in (2, 3, 4, 6, 8, 12)}
-        widths = {min(what.after.columns, across * factor) for factor in (1, 2, 4)}
+        widths = {min(what.afters[0].columns, across * factor) for factor in (1, 2, 4)}
         ends = list(combinations(sorted(widths), sorted(min(part, depth) for part in parts)))
     for block in sorted(blocks):
         for rows in sorted({min(block, side * factor) for factor in (1, 2, 4)}):
@@ -97,23 +101,24 @@ def _fits(what: RowBlock, tiles: RowBlockTiles, target: Target) -> bool:
 def row_block_bytes(what: RowBlock, tiles: RowBlockTiles) -> tuple[int, int]:
     """(scratchpad, accumulator) bytes of the fullest phase; the packing may need a little more."""
     depth, rows, block = what.depth, tiles.rows, tiles.block
-    first = lines(2 * rows * depth) * 2
+    first = 0 if what.is_resident else 2 * lines(2 * rows * depth)
     sums = [0, 2 * lines(4 * rows * tiles.columns), 0]
     if what.before is not None:
         before = what.before
         width = min(tiles.columns, before.columns)
-        first += 2 * lines(rows * before.depth) + lines(before.columns * before.depth)
+        first += lines(before.columns * before.depth)
+        first += 0 if before.depth == depth else 2 * lines(rows * before.depth)
         first += _epilogue_bytes(before, rows, width, before.columns, 1)
         first -= 2 * lines(rows * width * before.output_bytes)
         sums[0] = 2 * lines(4 * rows * width)
     normalized = lines(block * depth)
     streams = 0
-    for product in what.products:
+    for product in what.products[:1] if what.is_resident else what.products:
         width = min(tiles.columns, product.columns)
         streams += 2 * lines(width * depth) + _epilogue_bytes(product, rows, width, width, 2)
     hidden, last = 0, 0
-    if what.after is not None:
-        after = what.after
+    if what.afters:
+        after = what.afters[0]
         hidden = lines(block * after.depth)
         streams -= 2 * lines(rows * tiles.columns)
         width = tiles.after_columns
@@ -123,6 +128,12 @@ def row_block_bytes(what: RowBlock, tiles: RowBlockTiles) -> tuple[int, int]:
     fixed = lines(8 * depth)
     if what.before is None:
         first, sums[0] = first + streams + hidden, sums[1]
+    if what.is_resident:
+        total = lines(2 * block * depth)
+        # It takes the place of the buffers for what is added and for the sum.
+        last -= 4 * lines(2 * rows * tiles.after_columns)
+        phases = (first + normalized, normalized + streams + hidden + last)
+        return fixed + total + max(phases), max(sums[0], sums[1] + sums[2])
     phases = (first + normalized, normalized + streams + hidden, hidden + last)
     return fixed + max(phases), max(sums)
 
@@ -143,7 +154,7 @@ def _candidate(what: RowBlock, tiles: RowBlockTiles, target: Target) -> Candidat
     costs, lanes, per_cycle = target.vector.costs, target.vector.lanes, target.dram_bytes_per_cycle
     matrix, vector, weights = 0.0, rows * (depth * costs.layer_norm + costs.root_divide) / lanes, 0
     for product in what.members:
-        is_after = product is what.after
+        is_after = any(product is after for after in what.afters)
         width = min(tiles.after_columns if is_after else tiles.columns, product.columns)
         height = tiles.block if is_after else tiles.rows
         part = tiles.after_depth if is_after else product.depth
@@ -162,11 +173,15 @@ def _candidate(what: RowBlock, tiles: RowBlockTiles, target: Target) -> Candidat
     if what.before is None:
         moved += 2 * rows * depth
     else:
-        moved += rows * (what.before.depth + depth * (2 + what.before.residual_bytes))
-    outputs = what.products if what.after is None else (what.after,)
-    moved += sum(
-        rows * each.columns * (each.output_bytes + each.residual_bytes) for each in outputs
-    )
+        stays = 0 if what.is_resident else 2
+        moved += rows * (what.before.depth + depth * (stays + what.before.residual_bytes))
+    if what.is_resident:
+        moved += rows * what.afters[-1].columns * what.afters[-1].output_bytes
+    else:
+        moved += sum(
+            rows * each.columns * (each.output_bytes + each.residual_bytes)
+            for each in what.afters or what.products
+        )
     bound = max(matrix, moved / per_cycle, vector)
     # A block's first rows, and their norms, have nothing beside which they could be computed.
     start = tiles.rows * (depth * costs.layer_norm + costs.root_divide) / lanes

@@ -564,7 +564,7 @@ def _forced(tiles: Any, region: type[Any] | None = None) -> Generator[None]:
             if region is NormedProductTiler:
                 if chain.before is not None:
                     return None
-                chain = replace(chain, after=None)
+                chain = replace(chain, afters=())
             found = region(tiler, chain)
             return found if found.find() is not None else None
 

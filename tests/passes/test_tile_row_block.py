@@ -38,6 +38,7 @@ def noise(seed: int, *shape: int, dtype: Any = np.int16) -> Any:
     kept=st.booleans(),
     several=st.booleans(),
     sides=st.sampled_from([(8, 8), (5, 7)]),
+    groups=st.integers(1, 3),
     seed=st.integers(0, 1 << 16),
 )
 def test_any_choice_of_tiles_gives_the_same_integers(
@@ -56,6 +57,7 @@ def test_any_choice_of_tiles_gives_the_same_integers(
     kept: bool,
     several: bool,
     sides: tuple[int, int],
+    groups: int,
     seed: int,
 ) -> None:
     """Also those that nobody would choose; hazards are checked in all."""
@@ -69,10 +71,14 @@ def test_any_choice_of_tiles_gives_the_same_integers(
     if before:
         x = g.add(x, g.linear(source, depth, "i16"))
     normal = g.layer_norm(x)
-    result = g.gelu(g.linear(normal, hidden, "i16"))
-    if follows:
-        result = g.add(x, g.linear(result, depth, "i16"))
-    results = [result, *([x] if before else [])]
+    total = x
+    if not follows:
+        result = g.gelu(g.linear(normal, hidden, "i16"))
+    else:
+        for _ in range(groups):
+            total = g.add(total, g.linear(g.gelu(g.linear(normal, hidden, "i16")), depth, "i16"))
+        result = total
+    results = [result, *([x] if before and groups == 1 else [])]
     results += [normal] if kept else []
     results += [g.linear(normal, 11)] if several else []
     g.finish(*results)
@@ -91,3 +97,21 @@ def test_what_lies_between_stays_on_chip(graph: Any, forced: Any) -> None:
     assert statistics.dram_write_bytes == 128 * 64 * 2
     weights = 256 * (64 + 12 + 8) + 4096 + 64 * (256 + 12)
     assert statistics.dram_read_bytes == 2 * 128 * 64 * 2 + 8 * 64 + 2 * weights
+
+
+def test_groups_of_an_mlp_keep_the_residual_stream_on_chip(graph: Any, forced: Any) -> None:
+    """Of a product, a norm and an MLP in groups: each row is read once and written once."""
+    g = graph([noise(1, 128, 64), noise(2, 128, 64, dtype=np.int8)])
+    x, source = g.arguments
+    total = g.add(x, g.linear(source, 64, "i16"))
+    normal = g.layer_norm(total)
+    for _ in range(4):
+        hidden = g.gelu(g.linear(normal, 128, "i16"))
+        total = g.add(total, g.linear(hidden, 64, "i16"))
+    g.finish(total)
+    with forced(RowBlockTiles(64, 32, 64, 32, 128), RowBlockTiler):
+        statistics = g.check(Target.load("edge"))
+    assert statistics.dram_write_bytes == 128 * 64 * 2
+    group = 128 * (64 + 12 + 8) + 4096 + 64 * (128 + 12)
+    weights = 64 * (64 + 12) + 4 * group
+    assert statistics.dram_read_bytes == 128 * 64 * (2 + 1) + 8 * 64 + 2 * weights
