@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
@@ -58,7 +58,7 @@ class SplitHidden:
 
     def _gains(self, mlp: _Mlp) -> bool:
         hidden = shape(mlp.first.result)
-        return hidden[-1] % self.groups == 0 and np.prod(hidden, dtype=np.int64) >= self.least
+        return hidden[-1] % self.groups == 0 and math.prod(hidden) >= self.least
 
 
 @dataclass(frozen=True)

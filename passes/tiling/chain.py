@@ -84,6 +84,8 @@ def chain_from(op: ir.OpView) -> Chain | None:
     norms = [each for each in readers(before.result) if isinstance(each, NormOp)]
     if len(norms) != 1 or root(norms[0].x) != root(before.result):
         return None
+    if rows_and_columns(norms[0].x) != rows_and_columns(before.result):
+        return None
     return _after_norm(norms[0], before, op)
 
 
@@ -94,7 +96,9 @@ def _after_norm(norm: NormOp, before: Linear | None, first: ir.OpView) -> Chain 
     made = set[ir.Value]() if before is None else {root(before.result)}
     for reader in sorted(readers(norm.result), key=cmp_to_key(_by_position)):
         linear = linear_at(reader) if isinstance(reader, mfm.IntegerLinearOp) else None
-        if linear is not None and _is_ready(linear, first, made):
+        # A reshape between them may join rows, of which not all are in one block.
+        alike = linear is not None and rows_and_columns(linear.op.x) == rows_and_columns(norm.x)
+        if linear is not None and alike and _is_ready(linear, first, made):
             linears.append(linear)
         else:
             others += 1
@@ -123,8 +127,8 @@ def _afters(
         if not isinstance(following[0], mfm.IntegerLinearOp):
             return ()
         after = linear_at(following[0])
-        same_rows = rows_and_columns(after.op.result)[0] == rows_and_columns(norm.result)[0]
-        if not same_rows or not _is_ready(after, first, made):
+        alike = rows_and_columns(after.op.x) == rows_and_columns(linear.result)
+        if not alike or not _is_ready(after, first, made):
             return ()
         afters.append(after)
         made.add(root(after.result))

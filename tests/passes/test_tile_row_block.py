@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -115,3 +116,17 @@ def test_groups_of_an_mlp_keep_the_residual_stream_on_chip(graph: Any, forced: A
     group = 128 * (64 + 12 + 8) + 4096 + 64 * (128 + 12)
     weights = 64 * (64 + 12) + 4 * group
     assert statistics.dram_read_bytes == 128 * 64 * (2 + 1) + 8 * 64 + 2 * weights
+
+
+@pytest.mark.parametrize("where", ["before", "norm", "hidden"])
+def test_rows_that_are_joined_end_a_region(graph: Any, where: str) -> None:
+    """As where patches are merged: a row of the next product is four rows of what it reads."""
+    g = graph([noise(1, 64, 32, dtype=np.int8)])
+    x = g.linear(g.arguments[0], 32, "i16")
+    x = g.reshape(x, 16, 128) if where == "before" else x
+    normal = g.layer_norm(x)
+    normal = g.reshape(normal, 16, 128) if where == "norm" else normal
+    hidden = g.gelu(g.linear(normal, 128, "i16"))
+    hidden = g.reshape(hidden, 16, 512) if where == "hidden" else hidden
+    g.finish(g.linear(hidden, 32))
+    g.check(Target.load("edge"))
