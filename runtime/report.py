@@ -81,8 +81,7 @@ class Events:
 class Report:
     """The cost of a run. Energy in joules; `energy` splits it by cause.
 
-    roofline_cycles is the sum over the layers: what a machine that overlaps perfectly within, but
-    not across, layers would need. calls: how many runs are added up here.
+    calls: how many runs are added up here.
     """
 
     target: str
@@ -122,8 +121,12 @@ class Report:
 
     @property
     def roofline_cycles(self) -> float:
-        """The least cycles that this array and this DRAM allow, summed over the layers."""
-        return sum(layer.roofline_cycles for layer in self.layers)
+        """The least cycles that this array and this DRAM allow: of both, the one that is busier.
+
+        Not the sum over the layers: a layer's transfers may fill the time of another's products.
+        """
+        moved = sum(layer.compulsory_bytes for layer in self.layers)
+        return max(self.macs / self.macs_per_cycle, moved / self.dram_bytes_per_cycle)
 
     @property
     def traffic_bound_bytes(self) -> int:

@@ -113,7 +113,7 @@ def _cards(report: Report) -> str:
         (energy_text(report.energy_joules), f"{report.energy_joules / seconds:.2f} W on average"),
         (f"{report.utilization:.1%}", f"of the array used, {report.macs / 1e9:.3f} GMAC"),
         (bytes_text(moved), f"DRAM, {bytes_text(report.dram_write_bytes)} of it written"),
-        (f"{ratio:.2f} x", "the roofline, summed over the layers"),
+        (f"{ratio:.2f} x", "the roofline: all products or all transfers, what takes longer"),
     ]
     if report.traffic_bound_bytes:
         traffic = moved / report.traffic_bound_bytes
