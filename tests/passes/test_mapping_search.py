@@ -59,10 +59,10 @@ def _noise(dice: random.Random, *shape: int, dtype: Any = np.int8) -> Any:
     return generator.integers(limits.min, limits.max + 1, shape).astype(dtype)
 
 
-def _one_region(graph: Any, dice: random.Random) -> Any:
+def _one_region(graph: Any, dice: random.Random, largest: int = 150) -> Any:
     """A program of one region: a product of some kind, or a norm with products around it."""
     kind = dice.choice(["linear", "gelu", "residual", "matmul", "conv", "chain"])
-    rows, columns, depth = (dice.randint(1, 150) for _ in range(3))
+    rows, columns, depth = (dice.randint(1, largest) for _ in range(3))
     if kind == "matmul":
         batches, transposed = dice.randint(1, 3), dice.random() < 0.5
         right = (batches, columns, depth) if transposed else (batches, depth, columns)
@@ -126,6 +126,44 @@ def test_any_choice_computes_the_same(
     any_choice.seed(seed)
     target = any_choice.choice([*_targets(), hand_changed])
     _one_region(graph, any_choice).check(target)
+
+
+@pytest.mark.parametrize("regions", [40, pytest.param(300, marks=pytest.mark.slow)])
+def test_exact_search_is_brute_force(
+    graph: Any, monkeypatch: pytest.MonkeyPatch, regions: int
+) -> None:
+    """Every candidate of small regions on the simulator's clock: none is cheaper than the found."""
+    dice, compared, spared = random.Random(7), 0, 0
+
+    def both(candidates: Iterable[Candidate[Any]], measure: Any, target: Target) -> Any:
+        nonlocal compared, spared
+        every, costs = list(candidates), dict[Any, Measured | None]()
+
+        def once(tiles: Any) -> Measured | None:
+            if tiles not in costs:
+                costs[tiles] = measure(tiles)
+            return costs[tiles]
+
+        found = search(every, once, target, limit=None)
+        spared += len(every) - len(costs)
+        fitting = [each for each in (once(candidate.tiles) for candidate in every) if each]
+        assert (found is None) == (not fitting)
+        if found is not None:
+            assert found.is_exact
+            least = min(price(target, each.cycles, each.dram_bytes) for each in fitting)
+            assert price(target, found.measured.cycles, found.measured.dram_bytes) == least
+        compared += 1
+        return found
+
+    monkeypatch.setattr(choice, "search", both)
+    monkeypatch.setattr(mapping, "_KNOWN", _Forgetful())
+    while compared < regions:
+        target = dice.choice(_targets())
+        g = _one_region(graph, dice, largest=40)
+        with g.context, ir.Location.unknown():
+            Tile().run(g.module, Compilation(parameters=g.parameters, target=target))
+    # Bounds that leave nothing out would make this test a comparison of a thing with itself.
+    assert spared > 0
 
 
 @pytest.mark.parametrize("seed", range(300))
