@@ -22,6 +22,34 @@ CORRECTION_BITS = 30
 CORRECTION_TABLE = np.rint(2.0 ** (CORRECTION_BITS - np.arange(256) / 256)).astype(np.int32)
 """``2^30 * 2^(-f / 256)``."""
 
+GROUP = 32
+"""Weights of 4 bits that share a scale."""
+GROUP_BYTES = 1 + GROUP // 2
+"""What a group takes: its scale, then two weights a byte."""
+
+
+def packed_columns(columns: int) -> int:
+    """Bytes of a row of weights of 4 bits: `columns` is a multiple of `GROUP`."""
+    return columns // GROUP * GROUP_BYTES
+
+
+def unpack_groups(packed: Array) -> Array:
+    """Weights of 8 bits (N, 32 G) from packed groups (N, 17 G): see `mfm.unpack`."""
+    groups = packed.view(np.int8).reshape(len(packed), -1, GROUP_BYTES)
+    scales, nibbles = groups[..., :1].astype(np.int32), groups[..., 1:].astype(np.int32)
+    low, high = ((nibbles & 15) ^ 8) - 8, nibbles >> 4
+    weights = saturate(np.concatenate([low, high], axis=-1) * scales, np.int8)
+    return weights.reshape(len(packed), -1)
+
+
+def pack_groups(weights: Array, scales: Array) -> Array:
+    """The inverse of `unpack_groups`: weights (N, 32 G) of -8 to 7, scales (N, G) of 0 to 127."""
+    count, columns = weights.shape
+    groups = weights.reshape(count, columns // GROUP, 2, GROUP // 2).astype(np.int8)
+    nibbles = (groups[:, :, 0] & 15) | (groups[:, :, 1] << 4)
+    packed = np.concatenate([scales[..., None].astype(np.int8), nibbles], axis=-1)
+    return packed.reshape(count, packed_columns(columns))
+
 
 def half(shift: int | Array) -> Array:
     """Half a unit of the result of a right shift: added before it to round half up."""

@@ -188,7 +188,7 @@ def _is_idle_movement(op: ir.OpView, depths: dict[ir.Value, int]) -> bool:
 
 def _is_constant(op: ir.OpView) -> bool:
     """Whether an operation costs nothing to have in every segment that reads it."""
-    return isinstance(op, mfm.ParameterOp) or op.operation.name.startswith(
+    return isinstance(op, mfm.ParameterOp | mfm.UnpackOp) or op.operation.name.startswith(
         ("torch.constant.", _LIST)
     )
 

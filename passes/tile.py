@@ -89,7 +89,7 @@ class _Segment:
         for op in block.operations:
             if op.operation in fused or isinstance(op, func.ReturnOp):
                 continue
-            if isinstance(op, mfm.ParameterOp | mfm.ReshapeOp):
+            if isinstance(op, mfm.ParameterOp | mfm.ReshapeOp | mfm.UnpackOp):
                 continue
             with self.code, op.location:
                 region = self._region(op) if self.fuse else None
@@ -237,7 +237,7 @@ def _bytes(value: ir.Value) -> int:
 
 
 def _row_bytes(table: ir.Value) -> int:
-    return shape(table)[-1] * _itemsize(table)
+    return shape(root(table))[-1] * _itemsize(table)
 
 
 def _itemsize(value: ir.Value) -> int:
@@ -264,7 +264,7 @@ def _describe(group: list[ir.OpView]) -> ir.DictAttr:
     members = {member.operation for member in group}
     inside = {root(member.results[0]) for member in group}
     outside = {
-        root(operand): operand
+        root(operand): root(operand)
         for member in group
         for operand in member.operands
         if root(operand) not in inside
@@ -294,20 +294,20 @@ def _describe(group: list[ir.OpView]) -> ir.DictAttr:
 def _describe_pass(region: NormedProductTiler, number: int) -> ir.DictAttr:
     """The row of one pass: what is read again in later passes is not compulsory."""
     rows, depth = region.rows, region.depth
-    columns = sum(part.count for part in region.passes[number])
-    moved = columns * (depth + 12)
+    columns, moved = sum(part.count for part in region.passes[number]), 0.0
     if number == 0:
         moved += _bytes(region.norm.x) + _bytes(region.norm.parameters)
         moved += _bytes(region.norm.result) if region.is_kept else 0
     kinds = [region.norm.operation.name.removeprefix("mfm.")]
     for part in region.passes[number]:
         product, linear = region.what.products[part.product], region.linears[part.product]
+        moved += part.count * (depth * product.weight_bytes + 12)
         moved += rows * part.count * (product.output_bytes + product.residual_bytes)
         group = [op for op in (linear.op, linear.gelu, linear.join) if op is not None]
         kinds += [op.operation.name.removeprefix("mfm.") for op in group]
     location = region.linears[region.passes[number][0].product].op.location
     name = location.name_str if isinstance(location, ir.NameLoc) else "integer_linear"
-    return _describe_layer(name, " + ".join(kinds), rows * columns * depth, moved)
+    return _describe_layer(name, " + ".join(kinds), rows * columns * depth, int(moved))
 
 
 def _describe_layer(name: str, operation: str, macs: int, moved: int) -> ir.DictAttr:

@@ -102,9 +102,10 @@ class DType(enum.IntEnum):
 
 
 class TransferFlag(enum.IntFlag):
-    """Flags of dma_in and dma_out."""
+    """Flags of dma_in and dma_out; the latter does not unpack."""
 
     INDEXED = 1
+    UNPACK = 2
 
 
 class MatmulFlag(enum.IntFlag):

@@ -16,6 +16,7 @@ from girih.dialects.mfm.integer_rms_norm import IntegerRmsNormOp
 from girih.dialects.mfm.linear import IntegerLinearOp, LinearOp
 from girih.dialects.mfm.matmul import MatmulOp
 from girih.dialects.mfm.normalization import IntegerLayerNormOp, LayerNormOp, RmsNormOp
+from girih.dialects.mfm.packed import UnpackOp
 from girih.dialects.mfm.parameter import ParameterOp
 from girih.dialects.mfm.patches import PatchesOp
 from girih.dialects.mfm.quantization import DequantizeOp, QuantizeOp, RescaleOp
@@ -73,4 +74,5 @@ __all__ = [
     "TakeOp",
     "TransposeOp",
     "UnaryOp",
+    "UnpackOp",
 ]

@@ -4,14 +4,18 @@ from typing import Any
 
 from torch_mlir.dialects import ext
 
-from girih.dialects.npu.base import Array, Instruction
+from girih.dialects.arithmetic import packed_columns, unpack_groups
+from girih.dialects.npu.base import Array, Instruction, flag
+
+INDEXED, UNPACK = 1, 2
 
 
 class DmaInOp(Instruction, name="dma_in"):
     """Copy rows x columns bytes from DRAM to the scratchpad.
 
     `index` is an int32 in DRAM, read at run time: the source moves by index x immediate 0, and
-    0 <= index < immediate 1 or the program is refused.
+    0 <= index < immediate 1 or the program is refused. With the flag UNPACK a row of the source
+    is packed groups of weights (`mfm.unpack`), and columns are those of the target.
     """
 
     source: ext.Operand[Any]
@@ -23,10 +27,12 @@ class DmaInOp(Instruction, name="dma_in"):
     WRITES = (1,)
 
     def extent(self, index: int) -> tuple[int, int]:
-        return _extent(self, index)
+        rows, columns = _extent(self, index)
+        is_packed = index == 0 and flag(self, UNPACK)
+        return rows, packed_columns(columns) if is_packed else columns
 
     def reference(self, *tiles: Array) -> Array:
-        return tiles[0]
+        return unpack_groups(tiles[0]) if flag(self, UNPACK) else tiles[0]
 
 
 class DmaOutOp(Instruction, name="dma_out"):

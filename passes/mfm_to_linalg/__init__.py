@@ -27,6 +27,7 @@ from girih.passes.mfm_to_linalg import (
     linear,
     matmul,
     normalization,
+    packed,
     packed_attention,
     patches,
     quantization,
@@ -84,6 +85,7 @@ _LOWERINGS: dict[str, Lowering] = {
     "mfm.take": gather.lower_take,
     "mfm.transpose": shaping.lower_transpose,
     "mfm.unary": unary.lower_unary,
+    "mfm.unpack": packed.lower_unpack,
 }
 
 

@@ -13,7 +13,7 @@ from girih.dialects import mfm
 from girih.dialects.mfm.base import element, shape
 from girih.passes.tiling.cost import Product
 from girih.passes.tiling.epilogue import Epilogue, JoinOp
-from girih.passes.tiling.layer import LayerTiler, root, rows_and_columns
+from girih.passes.tiling.layer import LayerTiler, is_packed, root, rows_and_columns
 
 NormOp = mfm.IntegerLayerNormOp | mfm.IntegerRmsNormOp
 
@@ -69,6 +69,7 @@ def describe(tiler: LayerTiler, linear: Linear, rows: int) -> Product:
         output_bytes=epilogue.output_bytes,
         activation=linear.gelu is not None,
         residual_bytes=epilogue.other_bytes,
+        is_packed=is_packed(linear.op.weight),
     )
 
 
@@ -198,7 +199,7 @@ def readers(value: ir.Value) -> Iterator[ir.OpView]:
 def defined_before(value: ir.Value, op: ir.OpView) -> bool:
     """Whether a value exists when an operation begins."""
     owner = value.owner
-    if isinstance(owner, ir.Block) or isinstance(owner.opview, mfm.ParameterOp):
+    if isinstance(owner, ir.Block) or isinstance(owner.opview, mfm.ParameterOp | mfm.UnpackOp):
         return True
     return owner.is_before_in_block(op.operation)
 

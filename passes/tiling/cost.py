@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from girih.dialects.arithmetic import GROUP, GROUP_BYTES
 from girih.runtime.target import Target
 
 LINE = 64
@@ -46,7 +47,7 @@ class Product:
     kernel, channels) of a convolution, whose input rows overlap, or None. `output_bytes` per
     element; `activation` and `residual` say what follows the rescale before the result leaves the
     chip. Without parameters, one multiplier is the same for all columns. `buffers` is the ring
-    slots of what streams.
+    slots of what streams. Weights that are packed have 4 bits, and a scale for each group of depth.
     """
 
     rows: int
@@ -59,6 +60,16 @@ class Product:
     batches: int = 1
     has_parameters: bool = True
     buffers: int = 2
+    is_packed: bool = False
+
+    @property
+    def weight_bytes(self) -> float:
+        """Bytes of one weight in DRAM."""
+        return GROUP_BYTES / GROUP if self.is_packed else 1
+
+    def depth_unit(self, side: int) -> int:
+        """What parts of the depth are multiples of, on an array of so many rows."""
+        return math.lcm(side, GROUP) if self.is_packed else side
 
     def input_bytes(self, rows: int, depth: int) -> int:
         """Bytes of the input that a tile of output rows needs."""

@@ -12,6 +12,7 @@ from torch_mlir.dialects import ext
 
 from girih.dialects import npu
 from girih.dialects.npu.base import DTYPES, LOOP_DEPTH, Access
+from girih.dialects.npu.transfer import INDEXED, UNPACK
 
 NO_WAIT = (-1, -1, -1, -1)
 
@@ -31,6 +32,11 @@ class Affine:
 
     def __mul__(self, factor: int) -> Affine:
         return Affine(self.constant * factor, tuple(c * factor for c in self.coefficients))
+
+    def divided(self, unit: int) -> Affine:
+        """The same in units; always a whole number of them."""
+        assert all(value % unit == 0 for value in (self.constant, *self.coefficients))
+        return Affine(self.constant // unit, tuple(c // unit for c in self.coefficients))
 
     @property
     def known(self) -> int | None:
@@ -189,9 +195,18 @@ class Emitter:
             },
         )
 
-    def load(self, source: View, target: View, rows: int, row_bytes: int, *index: Any) -> None:
-        """dma_in of rows x row_bytes; `index` as in `_transfer`."""
-        self._transfer(npu.DmaInOp, source, target, rows, row_bytes, *index)
+    def load(
+        self,
+        source: View,
+        target: View,
+        rows: int,
+        row_bytes: int,
+        *index: Any,
+        unpacks: bool = False,
+    ) -> None:
+        """dma_in of rows x row_bytes, packed or not; `index` as in `_transfer`."""
+        flags = UNPACK if unpacks else 0
+        self._transfer(npu.DmaInOp, source, target, rows, row_bytes, *index, flags=flags)
 
     def store(self, source: View, target: View, rows: int, row_bytes: int, *index: Any) -> None:
         """dma_out of rows x row_bytes; `index` as in `_transfer`."""
@@ -207,8 +222,9 @@ class Emitter:
         index: View | None = None,
         stride: int = 0,
         limit: int = 0,
+        flags: int = 0,
     ) -> None:
         """A transfer; with an index, that number times `stride` moves its place in DRAM."""
         immediates = (stride, limit) if index else ()
-        flags = 1 if index else 0
+        flags |= INDEXED if index else 0
         self.emit(kind, [source, target, index], rows, row_bytes, 0, flags, immediates)

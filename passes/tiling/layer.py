@@ -8,10 +8,11 @@ import numpy as np
 from torch_mlir import ir
 
 from girih.dialects import npu
-from girih.dialects.mfm import ParameterOp, ReshapeOp
+from girih.dialects.arithmetic import GROUP, GROUP_BYTES
+from girih.dialects.mfm import ParameterOp, ReshapeOp, UnpackOp
 from girih.dialects.mfm.base import element, shape
 from girih.dialects.npu.base import DTYPES
-from girih.passes.tiling.emitter import Buffer, Emitter
+from girih.passes.tiling.emitter import Buffer, Emitter, Tile, View
 from girih.passes.tiling.mapping import Mapping
 from girih.runtime.errors import CompilationError
 from girih.runtime.target import Target
@@ -28,10 +29,17 @@ def rows_and_columns(value: ir.Value) -> tuple[int, int]:
 
 
 def root(value: ir.Value) -> ir.Value:
-    """The value whose memory a value shares: reshapes move nothing."""
-    while not isinstance(value.owner, ir.Block) and isinstance(value.owner.opview, ReshapeOp):
+    """The value whose memory a value shares: reshapes move nothing, weights come unpacked."""
+    while not isinstance(value.owner, ir.Block):
+        if not isinstance(value.owner.opview, ReshapeOp | UnpackOp):
+            break
         value = value.owner.opview.x
     return value
+
+
+def is_packed(weight: ir.Value) -> bool:
+    """Whether memory holds a weight in groups of 4 bits."""
+    return not isinstance(weight.owner, ir.Block) and isinstance(weight.owner.opview, UnpackOp)
 
 
 class LayerTiler:
@@ -100,6 +108,15 @@ class LayerTiler:
             self._tensors[value] = self._parameters[name]
             return self._tensors[value]
         return self.declare(value, f"t{len(self._tensors)}", "intermediate")
+
+    def load_weights(self, weight: ir.Value, columns: Tile, depth: Tile, target: View) -> None:
+        """Load part of a weight (columns, depth); depth tiles of a packed one are whole groups."""
+        place = self.dram(weight)
+        first, unpacks = depth.start, is_packed(weight)
+        if unpacks:
+            first = first.divided(GROUP) * GROUP_BYTES
+        source = place.at(columns.start * place.pitch + first, place.pitch)
+        self.emitter.load(source, target, columns.size, depth.size, unpacks=unpacks)
 
     def same(self, first: ir.Value, second: ir.Value) -> bool:
         """Whether two values are one tensor."""

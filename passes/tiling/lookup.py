@@ -6,7 +6,7 @@ from girih.dialects import mfm, npu
 from girih.dialects.mfm.base import element, shape
 from girih.dialects.npu.vector import PER_ROW
 from girih.passes.tiling.emitter import Affine, Tile
-from girih.passes.tiling.layer import LayerTiler, rows_and_columns
+from girih.passes.tiling.layer import LayerTiler, is_packed, rows_and_columns
 
 _BYTES = {"i8": 1, "i16": 2, "i32": 4}
 
@@ -32,7 +32,7 @@ def embedding(tiler: LayerTiler, op: mfm.EmbeddingOp) -> None:
 
 def integer_embedding(tiler: LayerTiler, op: mfm.IntegerEmbeddingOp) -> None:
     """Fetch int8 rows and their scales by index, and rescale them to int16."""
-    emitter = tiler.emitter
+    emitter, table, unpacks = tiler.emitter, tiler.dram(op.table), is_packed(op.table)
     limit, columns = shape(op.table)
     count, _ = rows_and_columns(op.result)
     if 6 * columns + 256 > tiler.target.scratchpad_bytes:
@@ -45,7 +45,7 @@ def integer_embedding(tiler: LayerTiler, op: mfm.IntegerEmbeddingOp) -> None:
         index = tiler.dram(op.indices).at(row.start * 4, 4)
         source, scale = rows.at(slot=row.number), scales.at(slot=row.number)
         target = results.at(slot=row.number)
-        emitter.load(tiler.dram(op.table).at(), source, 1, columns, index, columns, limit)
+        emitter.load(table.at(), source, 1, columns, index, table.pitch, limit, unpacks=unpacks)
         emitter.load(tiler.dram(op.parameters).at(), scale, 1, 12, index, 12, limit)
         emitter.emit(npu.RescaleOp, [source, target, scale], 1, columns, flags=PER_ROW)
         emitter.store(target, tiler.dram(op.result).at(row.start * 2 * columns), 1, 2 * columns)

@@ -111,7 +111,8 @@ def normed_cycles(
         for a, height in spans(rows, tiles.rows)
         for b, width in spans(product.columns, tiles.columns)
     )
-    moved = passes * rows * depth * 2 + what.columns * (depth + 12)
+    weights = sum(each.columns * depth * each.weight_bytes for each in what.products)
+    moved = passes * rows * depth * 2 + weights + 12 * what.columns
     moved += rows * depth if what.is_kept else 0
     normalized = rows * (depth * costs.layer_norm + costs.root_divide) / lanes
     vector, transfers = passes * normalized, passes * row_tiles
@@ -126,7 +127,7 @@ def normed_cycles(
     bus = moved / target.dram_bytes_per_cycle + transfers * target.dram.overhead_cycles
     bound = max(matrix, moved / target.dram_bytes_per_cycle, vector)
     # Weights are loaded before a pass, while nothing is multiplied; then the first rows.
-    ramp = what.columns * depth / target.dram_bytes_per_cycle
+    ramp = weights / target.dram_bytes_per_cycle
     first = 2 * tiles.rows * depth / target.dram_bytes_per_cycle
     first += tiles.rows * (depth * costs.layer_norm + costs.root_divide) / lanes
     ramp += passes * (first + 4 * target.dram.latency_cycles)

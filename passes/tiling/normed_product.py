@@ -151,9 +151,12 @@ class NormedProductTiler:
         total = shape(linear.op.weight)[0]
         epilogue.allocate((tiles.rows, width), 2, self.rows, total, loaded=(part.count, 1))
         epilogue.load_table()
-        place = self.tiler.dram(linear.op.weight).at(part.first * self.depth)
-        self.emitter.load(place, weights.at(), part.count, self.depth)
-        epilogue.load(Tile(Affine(part.first), part.count, Affine(0)), Affine(0))
+        held, whole = (
+            Tile(Affine(start), size, Affine(0))
+            for start, size in ((part.first, part.count), (0, self.depth))
+        )
+        self.tiler.load_weights(linear.op.weight, held, whole, weights.at())
+        epilogue.load(held, Affine(0))
         return _Held(part, epilogue, weights, width, before)
 
     def _normalize(self, row: Tile, shared: _Shared, parameters: Buffer, store: bool) -> None:

@@ -12,7 +12,7 @@ from girih.passes.tiling.choice import choose
 from girih.passes.tiling.cost import Product
 from girih.passes.tiling.emitter import Affine, Buffer, Tile, View
 from girih.passes.tiling.epilogue import Epilogue, ProductOp
-from girih.passes.tiling.layer import LayerTiler, rows_and_columns
+from girih.passes.tiling.layer import LayerTiler, is_packed, rows_and_columns
 from girih.passes.tiling.product_cost import (
     ProductTiles,
     product_candidates,
@@ -106,6 +106,7 @@ class ProductTiler:
             residual_bytes=self.epilogue.other_bytes,
             buffers=self.tiler.buffers,
             has_parameters=not isinstance(self.op, mfm.IntegerMatmulOp),
+            is_packed=is_packed(self.weight),
         )
 
     def emit(self) -> None:
@@ -242,12 +243,15 @@ class ProductTiler:
     def _load_weights(
         self, column: Tile, depth: Tile, slot: Affine, batch: Affine, buffers: _Buffers
     ) -> None:
+        if not isinstance(self.op, mfm.IntegerMatmulOp):
+            target = buffers.weights.at(pitch=depth.size, slot=slot)
+            self.tiler.load_weights(self.weight, column, depth, target)
+            return
         outer, inner, pitch = column, depth, self.depth
         if not self.transposed:
             outer, inner, pitch = depth, column, self.columns
         origin = outer.start * pitch + inner.start
-        if isinstance(self.op, mfm.IntegerMatmulOp):
-            origin = origin + batch * (self.columns * self.depth)
+        origin = origin + batch * (self.columns * self.depth)
         self.emitter.load(
             self.tiler.dram(self.weight).at(origin, pitch),
             buffers.weights.at(pitch=inner.size, slot=slot),

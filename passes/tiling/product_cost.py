@@ -92,7 +92,8 @@ def _choices(what: Product, target: Target) -> list[ProductTiles]:
     side, across = target.array.rows, target.array.columns
     found: list[ProductTiles] = []
     most = target.accumulator_bytes // 4
-    depths = list(candidates(what.depth, side, min(what.depth, side)))
+    unit = what.depth_unit(side)
+    depths = list(candidates(what.depth, unit, min(what.depth, unit)))
     rows_choices = list(candidates(what.rows, side))
     column_choices = list(candidates(what.columns, across))
     for rows, columns in combinations(rows_choices, column_choices):
@@ -241,7 +242,7 @@ class _Table:
             stride, kernel, channels = what.window
             count = np.where(by_inputs, blocks, row_tiles)
             inputs = (what.rows * stride + count * (kernel - stride)) * float(channels)
-        weights = float(what.columns * what.depth)
+        weights = what.columns * what.depth * what.weight_bytes
         outputs = float(what.rows * what.columns * (what.output_bytes + what.residual_bytes))
         moved = inputs * input_passes + weights * weight_passes + outputs
         moved += 12 * what.columns * what.has_parameters
@@ -275,7 +276,8 @@ class _Table:
         step = matrix / turns + target.dram.overhead_cycles + turn
         step += (inputs * input_passes + weights * weight_passes) / streamed / per_cycle
         chained = turns * step / 2
-        first = self._input_bytes(self.rows, self.depth) + self.columns * self.depth
+        first = self._input_bytes(self.rows, self.depth)
+        first += self.columns * self.depth * what.weight_bytes
         size = self.rows * self.columns
         ramp = (first + size * what.output_bytes) / per_cycle + 2 * target.dram.latency_cycles
         ramp = ramp + size / target.vector.lanes * per_element

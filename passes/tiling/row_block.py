@@ -178,10 +178,10 @@ class RowBlockTiler:
         if self.before is not None:
             stage, _ = self.before
             depth = shape(stage.linear.op.weight)[1]
-            place = self.tiler.dram(stage.linear.op.weight).at()
-            self.emitter.load(place, stage.weights.at(), stage.columns, depth)
+            columns, whole = (Tile(_ZERO, size, _ZERO) for size in (stage.columns, depth))
+            self.tiler.load_weights(stage.linear.op.weight, columns, whole, stage.weights.at())
             stage.epilogue.load_table()
-            stage.epilogue.load(Tile(_ZERO, stage.columns, _ZERO), _ZERO)
+            stage.epilogue.load(columns, _ZERO)
         start = 0
         if self.overlaps:
             first = self.stages[0]
@@ -287,8 +287,8 @@ class RowBlockTiler:
         emitter.tiles(stage.columns, stage.width, step)
 
     def _load_weights(self, stage: _Stage, column: Tile, slot: Affine) -> None:
-        place = self.tiler.dram(stage.linear.op.weight).at(column.start * self.depth)
-        self.emitter.load(place, stage.weights.at(slot=slot), column.size, self.depth)
+        whole, target = Tile(_ZERO, self.depth, _ZERO), stage.weights.at(slot=slot)
+        self.tiler.load_weights(stage.linear.op.weight, column, whole, target)
         stage.epilogue.load(column, slot)
 
     def _emit_columns(self, block: Tile, stage: _Stage, start: int) -> None:
@@ -353,10 +353,8 @@ class RowBlockTiler:
 
             def part(piece: Tile) -> None:
                 slot = column.number * parts + piece.number
-                place = self.tiler.dram(stage.linear.op.weight)
-                source = place.at(column.start * depth + piece.start, depth)
                 weights = stage.weights.at(0, piece.size, slot)
-                emitter.load(source, weights, column.size, piece.size)
+                self.tiler.load_weights(stage.linear.op.weight, column, piece, weights)
                 emitter.emit(
                     npu.MatmulOp,
                     [hidden.at(piece.start, depth), weights, whole],

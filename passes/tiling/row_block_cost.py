@@ -83,7 +83,8 @@ def _choices(what: RowBlock, target: Target) -> Iterator[RowBlockTiles]:
     ends = [(1, 1)]
     if what.afters:
         depth = what.afters[0].depth
-        parts = {depth} | {-(-math.ceil(depth / n) // side) * side for n in (2, 3, 4, 6, 8, 12)}
+        unit = max(each.depth_unit(side) for each in what.afters)
+        parts = {depth} | {-(-math.ceil(depth / n) // unit) * unit for n in (2, 3, 4, 6, 8, 12)}
         widths = {min(what.afters[0].columns, across * factor) for factor in (1, 2, 4)}
         ends = list(combinations(sorted(widths), sorted(min(part, depth) for part in parts)))
     for block in sorted(blocks):
@@ -152,7 +153,8 @@ def _candidate(what: RowBlock, tiles: RowBlockTiles, target: Target) -> Candidat
     rows, depth = what.rows, what.depth
     blocks = math.ceil(rows / tiles.block)
     costs, lanes, per_cycle = target.vector.costs, target.vector.lanes, target.dram_bytes_per_cycle
-    matrix, vector, weights = 0.0, rows * (depth * costs.layer_norm + costs.root_divide) / lanes, 0
+    matrix, vector = 0.0, rows * (depth * costs.layer_norm + costs.root_divide) / lanes
+    weights = 0.0
     for product in what.members:
         is_after = any(product is after for after in what.afters)
         width = min(tiles.after_columns if is_after else tiles.columns, product.columns)
@@ -168,7 +170,7 @@ def _candidate(what: RowBlock, tiles: RowBlockTiles, target: Target) -> Candidat
         per_element = costs.rescale + (costs.gelu if product.activation else 0)
         per_element += costs.add if product.residual_bytes else 0
         vector += rows * product.columns * per_element / lanes
-        weights += product.columns * (product.depth + 12)
+        weights += product.columns * (product.depth * product.weight_bytes + 12)
     moved = blocks * weights + rows * depth * what.is_kept
     if what.before is None:
         moved += 2 * rows * depth
@@ -187,7 +189,7 @@ def _candidate(what: RowBlock, tiles: RowBlockTiles, target: Target) -> Candidat
     start = tiles.rows * (depth * costs.layer_norm + costs.root_divide) / lanes
     start += (2 * tiles.rows * depth + depth * tiles.columns) / per_cycle
     if what.before is not None:
-        start += what.before.columns * what.before.depth / per_cycle
+        start += what.before.columns * what.before.depth * what.before.weight_bytes / per_cycle
     start += 4 * target.dram.latency_cycles
     if blocks == 1 and tiles.block <= tiles.rows:
         bound_all = matrix + vector + moved / per_cycle

@@ -44,6 +44,7 @@ enum DType : std::uint8_t { kI8 = 0, kU8 = 1, kI16 = 2, kI32 = 3, kDTypeCount = 
 
 // Flags, by opcode.
 inline constexpr std::uint16_t kIndexed = 1;            // dma_in, dma_out
+inline constexpr std::uint16_t kUnpack = 2;             // dma_in
 inline constexpr std::uint16_t kTransposed = 1;         // matmul
 inline constexpr std::uint16_t kMatmulAccumulate = 2;   // matmul
 inline constexpr std::uint16_t kOutputStationary = 4;   // matmul
@@ -57,6 +58,9 @@ inline constexpr std::uint16_t kNoWait = 0xFFFF;
 inline constexpr int kLoopDepth = 4;
 inline constexpr int kOperandCount = 4;
 inline constexpr int kGeluTableEntries = 1024;
+// A packed group of weights: a scale, then two nibbles a byte.
+inline constexpr int kGroup = 32;
+inline constexpr int kPackedGroupBytes = 1 + kGroup / 2;
 
 struct Operand {
   std::uint64_t base;

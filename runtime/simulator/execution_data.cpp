@@ -10,6 +10,22 @@ namespace girih {
 
 namespace {
 
+// Groups of a scale and 32 nibbles --> 32 bytes each: nibble x scale, saturated (docs/numerics.md).
+void unpack(const std::uint8_t* source, std::uint8_t* target, std::uint64_t groups) {
+  constexpr int kHalf = kGroup / 2;
+  for (std::uint64_t group = 0; group < groups; ++group) {
+    const int scale = static_cast<std::int8_t>(source[0]);
+    for (int number = 0; number < kHalf; ++number) {
+      const int both = static_cast<std::int8_t>(source[1 + number]);
+      const int low = static_cast<std::int8_t>(both << 4) >> 4;
+      target[number] = static_cast<std::uint8_t>(std::clamp(low * scale, -128, 127));
+      target[kHalf + number] = static_cast<std::uint8_t>(std::clamp((both >> 4) * scale, -128, 127));
+    }
+    source += kPackedGroupBytes;
+    target += kGroup;
+  }
+}
+
 // The geometry of an operand: what decides whether two overlap.
 struct Area {
   std::uint8_t space;
@@ -210,6 +226,12 @@ void Execution::transfer(const Step& step) {
   const Shape& to = step.shapes[1];
   const std::uint8_t* source = pointer(step, 0);
   std::uint8_t* target = pointer(step, 1);
+  if (step.instruction.opcode == kDmaIn && (step.instruction.flags & kUnpack)) {
+    for (std::uint64_t row = 0; row < from.rows; ++row) {
+      unpack(source + row * from.pitch, target + row * to.pitch, to.row_bytes / kGroup);
+    }
+    return;
+  }
   if (from.pitch == from.row_bytes && to.pitch == to.row_bytes) {
     std::memcpy(target, source, from.rows * from.row_bytes);
     return;

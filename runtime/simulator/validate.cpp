@@ -23,6 +23,7 @@ constexpr unsigned kAny = kIsI8 | kIsU8 | kIsI16 | kIsI32;
 enum class Extent : std::uint8_t {
   kTile,        // rows x columns elements
   kTileBytes,   // rows x columns bytes, whatever the dtype
+  kMaybePacked,  // the same; with flag unpack, packed groups of columns
   kMatrixA,     // rows x depth
   kMatrixB,     // depth x columns, or columns x depth when transposed
   kParameters3,  // 3 x columns
@@ -69,8 +70,8 @@ constexpr Rule kNothing{};
 constexpr OpcodeRules kRules[kOpcodeCount] = {
     {0, {}},  // loop
     {0, {}},  // end
-    {kIndexed,
-     {source(kInDram, kAny, Extent::kTileBytes), target(kInScratchpad, kAny, Extent::kTileBytes),
+    {kIndexed | kUnpack,
+     {source(kInDram, kAny, Extent::kMaybePacked), target(kInScratchpad, kAny, Extent::kTileBytes),
       {Presence::kWithFlag, kIndexed, kInDram, kIsI32, Extent::kIndex, false, true, 0,
        false}, kNothing}},
     {kIndexed,
@@ -169,6 +170,10 @@ class Validator {
              std::to_string(instruction_.rows) + " x " + std::to_string(instruction_.columns) +
              (opcode == kMatmul ? " x " + std::to_string(instruction_.depth) : ""));
     }
+    if (opcode == kDmaIn && (instruction_.flags & kUnpack) && instruction_.columns % kGroup != 0) {
+      refuse("it unpacks groups of " + std::to_string(kGroup) + " columns, found " +
+             std::to_string(instruction_.columns));
+    }
     if (opcode == kLayerNorm && instruction_.columns > 65536) {
       refuse("expected at most 65536 columns, found " + std::to_string(instruction_.columns));
     }
@@ -225,6 +230,9 @@ class Validator {
       case Extent::kTile:
       case Extent::kTileBytes:
         break;
+      case Extent::kMaybePacked:
+        if (instruction_.flags & kUnpack) columns = columns / kGroup * kPackedGroupBytes;
+        break;
       case Extent::kMatrixA:
         columns = instruction_.depth;
         break;
@@ -264,8 +272,8 @@ class Validator {
         break;
     }
     // A transfer moves bytes: its dtype says nothing about alignment.
-    const std::uint32_t element =
-        rule.extent == Extent::kTileBytes ? 1 : dtype_bytes(operand.dtype);
+    const bool moved = rule.extent == Extent::kTileBytes || rule.extent == Extent::kMaybePacked;
+    const std::uint32_t element = moved ? 1 : dtype_bytes(operand.dtype);
     shape.used = true;
     shape.writes = rule.writes;
     shape.reads = rule.reads || (instruction_.flags & rule.reads_with_flag) != 0;

@@ -61,6 +61,7 @@ class Graph:
         self.random = np.random.default_rng(seed)
         self.inputs = list(arguments)
         self.parameters: dict[str, Array] = {}
+        self.packs = False
         self.context = shared_context()
         states = [*states, *[None] * (len(self.inputs) - len(states))]
         with self.context, ir.Location.unknown():
@@ -120,12 +121,24 @@ class Graph:
         """Random int8 weights."""
         return self.parameter(self.random.integers(-128, 128, shape, np.int8))
 
+    def packed_weights(self, outputs: int, depth: int) -> ir.Value:
+        """Random weights of 4 bits, unpacked."""
+        groups = depth // arithmetic.GROUP
+        packed = arithmetic.pack_groups(
+            self.random.integers(-8, 8, (outputs, depth), np.int8),
+            self.random.integers(0, 19, (outputs, groups), np.int8),
+        )
+        weight = self.parameter(packed)
+        kind = self._type((outputs, depth), np.int8)
+        return self.build(lambda: mfm.UnpackOp(weight, kind))
+
     # Operations.
 
     def linear(self, x: ir.Value, outputs: int, element: str = "i8", layer: str = "") -> ir.Value:
-        """integer_linear to `outputs` channels."""
+        """integer_linear to `outputs` channels, of weights of 4 bits where the graph `packs`."""
         depth = self.shape(x)[-1]
-        weight = self.weights(outputs, depth)
+        packs = self.packs and depth % arithmetic.GROUP == 0
+        weight = (self.packed_weights if packs else self.weights)(outputs, depth)
         wide = 1 if element == "i8" else 200
         factor = wide / (80 * np.sqrt(depth))
         parameters = self.parameter(np.stack(self.scales(outputs, factor)))
