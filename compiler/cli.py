@@ -52,7 +52,7 @@ def compile_command(
     target: Annotated[
         str, typer.Option(help="Preset or YAML file, as girih targets lists.")
     ] = "edge",
-    recipe: Annotated[str, typer.Option(help="w8a8, float or YAML file.")] = "w8a8",
+    recipe: Annotated[str, typer.Option(help="w8a8, w4a8, float or YAML file.")] = "w8a8",
     calibration: Annotated[
         list[Path] | None,
         typer.Option(help=".npz of examples along the first axis; for whisper, audio clips."),
@@ -83,7 +83,7 @@ def compile_command(
 def estimate_command(
     model: Annotated[str, typer.Argument(help=MODEL_HELP)],
     target: Annotated[str, typer.Option(help="Preset or YAML file.")] = "edge",
-    recipe: Annotated[str, typer.Option(help="w8a8, float or YAML file.")] = "w8a8",
+    recipe: Annotated[str, typer.Option(help="w8a8, w4a8, float or YAML file.")] = "w8a8",
     cache_length: Annotated[
         int | None,
         typer.Option(

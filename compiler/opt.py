@@ -131,8 +131,10 @@ def parse_pass(name: str, options: str) -> Pass:
         if option not in known or not equals:
             listed = ", ".join(known) or "none"
             raise UsageError(f"--{name} has no option {part!r}: expected OPTION=VALUE of {listed}")
+        # Of a choice between numbers, text is none.
+        given = int(value) if value.isdigit() else value
         try:
-            values[option] = TypeAdapter(types[option]).validate_python(value)
+            values[option] = TypeAdapter(types[option]).validate_python(given)
         except ValidationError as error:
             expected = error.errors()[0]["msg"]
             raise UsageError(f"--{name}: {option}={value}: {expected.lower()}") from error

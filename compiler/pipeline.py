@@ -58,8 +58,11 @@ def graph_passes(recipe: Recipe, values: bool = True) -> list[Pass]:
             SplitBiasedAttention(),  # unless it is a bias, which products of their own allow
             SplitHidden(),  # groups, so that an MLP of many rows finds room between DRAM and array
             CheckTarget(),  # refuses in a second what tile would refuse after calibration
-            Calibrate() if values else AssumeRanges(),  # last look at float values
-            Quantize(smoothing=recipe.smoothing),  # from here on a program is integers
+            # the last look at float values
+            Calibrate(correlations=recipe.compensates) if values else AssumeRanges(),
+            Quantize(  # from here on a program is integers
+                recipe.smoothing, recipe.weights, recipe.rules, recipe.compensates
+            ),
         ]
     return passes
 

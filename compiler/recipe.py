@@ -8,26 +8,40 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from girih.passes.quantization.rules import NodeRule, Weights
 from girih.runtime.errors import CompilationError
 
 
 class Recipe(BaseModel):
-    """How a model is quantized. ``float`` leaves it alone; ``w8a8`` is integer-only.
+    """How a model is quantized. ``float`` leaves it alone; all else computes with integers.
 
+    weights: bits of the weights of linear operations, and of the tables that share them; 4 bits
+    come in groups of 32 with a scale each, where rows divide into such groups. rules: nodes of the
+    model's hierarchy for which other bits hold, or that stay on the host; the most specific wins.
     smoothing: share of an activation's channel range that moves into the weights that read it
-    (SmoothQuant's alpha); 0 turns it off.
+    (SmoothQuant's alpha, Xiao et al. 2023); 0 turns it off. rounding: of weights of 4 bits, each to
+    its ``nearest``, or later ones making up for the errors of earlier ones on the calibration
+    inputs (``compensated``: GPTQ, Frantar et al. 2023).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    weights: Literal["f32", "i8"] = "i8"
+    weights: Weights = 8
+    rules: tuple[NodeRule, ...] = ()
     smoothing: float = Field(default=0.5, ge=0, le=1)
+    rounding: Literal["nearest", "compensated"] = "compensated"
 
     @property
     def quantized(self) -> bool:
         """Whether the compiled program computes with integers."""
-        return self.weights != "f32"
+        return self.weights != "float" or any(rule.weights != "float" for rule in self.rules)
+
+    @property
+    def compensates(self) -> bool:
+        """Whether calibration must note how inputs go together."""
+        has_groups = 4 in (self.weights, *(rule.weights for rule in self.rules))
+        return has_groups and self.rounding == "compensated"
 
     @staticmethod
     def load(recipe: str | Path | Recipe) -> Recipe:
@@ -42,7 +56,7 @@ class Recipe(BaseModel):
         path = Path(recipe)
         if not path.is_file():
             raise CompilationError(
-                f"no recipe {str(recipe)!r}: expected {' or '.join(PRESETS)}, or a YAML file"
+                f"no recipe {str(recipe)!r}: expected {', '.join(PRESETS)}, or a YAML file"
             )
         try:
             return Recipe.model_validate(yaml.safe_load(path.read_text()))
@@ -51,6 +65,7 @@ class Recipe(BaseModel):
 
 
 PRESETS = {
-    "float": Recipe(name="float", weights="f32"),
+    "float": Recipe(name="float", weights="float"),
     "w8a8": Recipe(name="w8a8"),
+    "w4a8": Recipe(name="w4a8", weights=4),
 }

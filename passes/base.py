@@ -32,6 +32,8 @@ class Compilation:
     """What `tile` chose: per region its tiles, and what they cost by themselves."""
     statistics: dict[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
     """Largest magnitude per channel (last axis) of each value that `calibrate` observed."""
+    correlations: dict[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
+    """Per weight (N, K) of a linear operation the sum of x^T x over its inputs x (rows, K)."""
 
 
 class Pass(Protocol):

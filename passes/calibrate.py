@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
+from girih.dialects.mfm import LinearOp, ParameterOp
 from girih.dialects.mfm.base import DTYPES, shape
 from girih.passes.base import Compilation
 from girih.passes.interpreter import interpret
@@ -28,11 +29,14 @@ class Calibrate:
 
     The largest magnitudes per channel go to `Compilation.statistics`; each operation gets the
     attribute `mfm.statistics` with the name of its own. With `random` > 0 that many random inputs
-    are used for functions that have none (a fixed seed; to try passes without data).
+    are used for functions that have none (a fixed seed; to try passes without data). With
+    `correlations`, how the inputs of each linear operation go together is noted too, for rounding
+    that compensates its errors.
     """
 
     name: ClassVar[str] = "calibrate"
     random: int = 0
+    correlations: bool = False
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
         """Annotate every function; raise `CompilationError` where there is no example input."""
@@ -44,7 +48,7 @@ class Calibrate:
                     raise CompilationError(
                         f"entry {name!r} has no calibration inputs: pass calibration=[(...), ...]"
                     )
-                _observe(function, examples, compilation)
+                _observe(function, examples, compilation, self.correlations)
 
     def _random_inputs(self, function: func.FuncOp) -> list[list[NDArray[Any]]]:
         generator = np.random.default_rng(0)
@@ -64,7 +68,10 @@ def argument_key(function: func.FuncOp, index: int) -> str:
 
 
 def _observe(
-    function: func.FuncOp, examples: list[list[NDArray[Any]]], compilation: Compilation
+    function: func.FuncOp,
+    examples: list[list[NDArray[Any]]],
+    compilation: Compilation,
+    correlations: bool,
 ) -> None:
     statistics = compilation.statistics
     for index, op in enumerate(function.entry_block.operations):
@@ -84,8 +91,31 @@ def _observe(
 
     def observe(op: ir.OpView, value: NDArray[Any]) -> None:
         record(op.operation.attributes[STATISTICS].value, value)
+        if correlations:
+            _correlate(op.results[0], value, compilation)
 
     for inputs in examples:
         for index, value in enumerate(inputs):
             record(argument_key(function, index), value)
+            if correlations:
+                _correlate(function.entry_block.arguments[index], value, compilation)
         interpret(function, inputs, compilation.parameters, observe)
+
+
+def _correlate(x: ir.Value, value: NDArray[Any], compilation: Compilation) -> None:
+    """Add x^T x to what is known of the weights that the value is multiplied with."""
+    names = {
+        user.weight.owner.opview.parameter.value
+        for user in (use.owner.operation.opview for use in x.uses)
+        if isinstance(user, LinearOp)
+        and user.x == x
+        and not isinstance(user.weight.owner, ir.Block)
+        and isinstance(user.weight.owner.opview, ParameterOp)
+    }
+    if not names:
+        return
+    rows = value.reshape(-1, value.shape[-1]).astype(np.float64)
+    square = rows.T @ rows
+    for name in names:
+        known = compilation.correlations.get(name)
+        compilation.correlations[name] = square if known is None else known + square

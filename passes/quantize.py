@@ -8,11 +8,13 @@ from typing import ClassVar
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
+from girih.dialects import mfm
 from girih.passes.base import Compilation
 from girih.passes.quantization import exact, movement, pointwise, products
 from girih.passes.quantization.function import FunctionQuantizer, Rule
 from girih.passes.quantization.islands import mark_islands
-from girih.passes.quantization.plan import Plan
+from girih.passes.quantization.plan import STAYS_FLOAT, Plan, is_weight
+from girih.passes.quantization.rules import NodeRule, Precisions, Weights, nodes_of
 from girih.runtime.errors import CompilationError
 
 RULES: dict[type, Rule] = {**movement.RULES, **pointwise.RULES, **products.RULES}
@@ -30,19 +32,34 @@ class Quantize:
     Float arguments and results become integers too; their scale is the attribute `mfm.scale` of
     the argument or result, and the runtime converts at the door. What has no integer form stays
     float between `dequantize` and `quantize`. `smoothing` balances channels between activations
-    and weights (0 = off).
+    and weights (0 = off). `weights` are those of linear operations, in bits, `rules` say where
+    others hold; those of 4 bits have a scale for each group of 32. If it `compensates`, and
+    `calibrate` noted how inputs go together, later weights of a row make up for the rounding of
+    earlier ones.
     """
 
     name: ClassVar[str] = "quantize"
     smoothing: float = 0.5
+    weights: Weights = 8
+    rules: tuple[NodeRule, ...] = ()
+    compensates: bool = False
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
         """Rewrite every function; raise `CompilationError` for what was not calibrated."""
         if not compilation.statistics:
             raise CompilationError("quantize needs ranges: run the calibrate pass before it")
         functions = [op for op in module.body.operations if isinstance(op, func.FuncOp)]
+        precisions = Precisions(self.weights, self.rules, nodes_of(functions))
+        precisions.check()
         for function in functions:
+            for op in function.entry_block.operations:
+                if not isinstance(op, mfm.LinearOp) or not is_weight(op.weight):
+                    continue
+                if precisions.of(op.weight.owner.opview.parameter.value) == "float":
+                    op.operation.attributes[STAYS_FLOAT] = ir.UnitAttr.get()
             mark_islands(function)
         plan = Plan(module, compilation, self.smoothing)
         for function in functions:
-            FunctionQuantizer(function, plan, compilation, RULES, exact.RULES).run()
+            FunctionQuantizer(
+                function, plan, compilation, RULES, exact.RULES, precisions, self.compensates
+            ).run()

@@ -11,11 +11,13 @@ from torch_mlir import ir
 from torch_mlir.dialects import func
 
 from girih.dialects import mfm
+from girih.dialects.arithmetic import GROUP, packed_columns
 from girih.dialects.mfm.base import element, shape
-from girih.dialects.mfm.hollow import elementwise, once, same
+from girih.dialects.mfm.hollow import elementwise, hollow, is_hollow, once, same
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import erase_unused
 from girih.passes.quantization import weights
+from girih.passes.quantization.groups import pack_rows
 from girih.passes.quantization.plan import (
     Group,
     Plan,
@@ -24,6 +26,7 @@ from girih.passes.quantization.plan import (
     is_weight,
     state_of,
 )
+from girih.passes.quantization.rules import Precisions
 from girih.passes.torch_to_mfm.rewriter import float_attribute, integer_attribute
 from girih.runtime.errors import CompilationError
 
@@ -45,7 +48,10 @@ class FunctionQuantizer:
         compilation: Compilation,
         rules: Mapping[type, Rule],
         exact_rules: Mapping[type, ExactRule],
+        precisions: Precisions,
+        compensates: bool,
     ) -> None:
+        self.precisions, self.compensates = precisions, compensates
         self.rules = rules
         self.exact_rules = exact_rules
         self.function = function
@@ -246,6 +252,22 @@ class FunctionQuantizer:
         bits = ir.IntegerType.get_signless(8 * array.dtype.itemsize)
         result = ir.RankedTensorType.get(array.shape, bits)
         return mfm.ParameterOp(parameter=ir.StringAttr.get(name), result=result).result
+
+    def bits(self, weight: ir.Value) -> int:
+        """4 or 8, as the recipe says; 8 where rows are no whole groups of 4 bits."""
+        is_whole = shape(weight)[-1] % GROUP == 0
+        return 4 if is_whole and self.precisions.of(self.weight_name(weight)) == 4 else 8
+
+    def packed(
+        self, name: str, array: NDArray[Any], row_scale: NDArray[Any], factor: NDArray[Any] | None
+    ) -> NDArray[Any]:
+        """A weight (N, K) whose inputs are divided by `factor`, as packed groups."""
+        if is_hollow(array):
+            return hollow((len(array), packed_columns(array.shape[1])), np.dtype(np.int8), 1)
+        correlation = self.compilation.correlations.get(name)
+        if correlation is not None and factor is not None:
+            correlation = correlation / np.outer(factor, factor)
+        return pack_rows(array, row_scale, correlation, self.compensates)
 
     def label(self, op: ir.OpView) -> str:
         """A name for what belongs to one operation: its module's path where it has one."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch_mlir import ir
 
 from girih.dialects import mfm
@@ -12,6 +14,8 @@ from girih.dialects.mfm.hollow import once
 from girih.passes.quantization import weights
 from girih.passes.quantization.function import FunctionQuantizer, Rule
 from girih.passes.torch_to_mfm.rewriter import integer_attribute
+
+Array = NDArray[Any]
 
 
 def _linear(quantizer: FunctionQuantizer, op: mfm.LinearOp) -> ir.Value:
@@ -48,12 +52,28 @@ def _product(
         array = np.broadcast_to(once(array) * factor, array.shape)
     bias = None if op.bias is None else quantizer.weight(op.bias)
     integers, row_scale = weights.quantize_rows(array, bias, source.scale)
-    name = f"{quantizer.weight_name(op.weight)}.int8"
+    if isinstance(op, mfm.LinearOp) and quantizer.bits(op.weight) == 4:
+        weight = _packed(quantizer, op.weight, array, row_scale, source.factor)
+    else:
+        weight = quantizer.parameter(f"{quantizer.weight_name(op.weight)}.int8", integers)
     parameters = weights.linear_parameters(row_scale, bias, source, quantizer.group(op))
-    return (
-        quantizer.parameter(name, integers),
-        quantizer.parameter(f"{quantizer.label(op)}.rescale", parameters),
-    )
+    return weight, quantizer.parameter(f"{quantizer.label(op)}.rescale", parameters)
+
+
+def _packed(
+    quantizer: FunctionQuantizer,
+    weight: ir.Value,
+    array: Array,
+    row_scale: Array,
+    factor: Array | None = None,
+) -> ir.Value:
+    """A weight in groups of 4 bits, unpacked; `factor` is what its inputs are divided by."""
+    name = quantizer.weight_name(weight)
+    packed = quantizer.packed(name, array, row_scale, factor)
+    return mfm.UnpackOp(
+        x=quantizer.parameter(f"{name}.int4", packed),
+        result=ir.RankedTensorType.get(array.shape, ir.IntegerType.get_signless(8)),
+    ).result
 
 
 def _matmul(quantizer: FunctionQuantizer, op: mfm.MatmulOp) -> ir.Value:
@@ -101,10 +121,14 @@ def _embedding(quantizer: FunctionQuantizer, op: mfm.EmbeddingOp) -> ir.Value:
     integers, row_scale = weights.quantize_rows(table, None, 1.0)
     multiplier, shift = weights.multipliers(row_scale / quantizer.group(op).scale)
     parameters = np.stack([np.zeros_like(multiplier), multiplier, shift], axis=1)
+    # The same integers as those of a linear that shares the weight (tied logits).
+    if quantizer.bits(op.table) == 4:
+        rows = _packed(quantizer, op.table, table, row_scale)
+    else:
+        rows = quantizer.parameter(f"{name}.int8", integers)
     return mfm.IntegerEmbeddingOp(
         indices=op.indices,
-        # The same integers as those of a linear that shares the weight (tied logits).
-        table=quantizer.parameter(f"{name}.int8", integers),
+        table=rows,
         parameters=quantizer.parameter(f"{quantizer.label(op)}.rescale_rows", parameters),
         result=quantizer.result_type(op),
     ).result

@@ -100,7 +100,7 @@ def _part_bytes(what: NormedProducts, tiles: NormedTiles, part: Part) -> int:
 
 def normed_cycles(
     what: NormedProducts, tiles: NormedTiles, target: Target
-) -> tuple[float, float, int]:
+) -> tuple[float, float, float]:
     """(cycles at least, estimated cycles, DRAM bytes) of the region under a choice of tiles."""
     rows, depth, passes = what.rows, what.depth, len(tiles.passes(what))
     costs, lanes = target.vector.costs, target.vector.lanes

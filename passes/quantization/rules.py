@@ -1,0 +1,91 @@
+"""Which precision the nodes of a model's hierarchy get: of rules, the most specific wins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch_mlir import ir
+from torch_mlir.dialects import func
+
+from girih.dialects.mfm import EmbeddingOp, LinearOp, ParameterOp
+from girih.runtime.errors import CompilationError
+
+Weights = Literal[4, 8, "float"]
+"""Bits of a weight; ``float`` leaves the operation on the host."""
+
+
+class NodeRule(BaseModel):
+    """What holds for the nodes that a pattern matches, and for all below them.
+
+    match: a module's path, with ``*`` and ``?`` as in file names (``model.decoder.layers.*.fc1``).
+    weights: bits of the weights of linear operations and of the tables that share them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    match: str = Field(min_length=1)
+    weights: Weights
+
+    @property
+    def specificity(self) -> int:
+        """How much of a path the pattern spells out."""
+        return sum(letter not in "*?" for letter in self.match)
+
+    def holds_for(self, node: str) -> bool:
+        """Whether a node, or one that it lies in, matches."""
+        parts = node.split(".")
+        ancestors = (".".join(parts[:count]) for count in range(1, len(parts) + 1))
+        return any(fnmatchcase(each, self.match) for each in ancestors)
+
+
+@dataclass(frozen=True)
+class Precisions:
+    """The rules of a recipe, over what holds where none does.
+
+    nodes: by the name of each weight, the modules that it belongs to: its own, and those that share
+    it (a table of tokens that is the last layer's weight too).
+    """
+
+    weights: Weights
+    rules: tuple[NodeRule, ...]
+    nodes: Mapping[str, frozenset[str]]
+
+    def of(self, weight: str) -> Weights:
+        """Bits of a weight; of rules that are as specific, the last one counts."""
+        found = [rule for rule in self.rules if any(map(rule.holds_for, self.nodes[weight]))]
+        if not found:
+            return self.weights
+        return max(reversed(found), key=lambda rule: rule.specificity).weights
+
+    def check(self) -> None:
+        """Refuse rules that hold for nothing: spelled wrong, or of another model."""
+        every = sorted(node for nodes in self.nodes.values() for node in nodes)
+        for rule in self.rules:
+            if not any(map(rule.holds_for, every)):
+                some = ", ".join(every[:3]) + (", ..." if len(every) > 3 else "")
+                raise CompilationError(
+                    f"no linear operation lies in {rule.match!r}; there are {some or 'none'}"
+                )
+
+
+def nodes_of(functions: Iterable[func.FuncOp]) -> dict[str, frozenset[str]]:
+    """The modules that the weight of each linear operation belongs to."""
+    found: dict[str, set[str]] = {}
+    tables: dict[str, set[str]] = {}
+    for function in functions:
+        for op in function.entry_block.operations:
+            for known, kind, name in ((found, LinearOp, "weight"), (tables, EmbeddingOp, "table")):
+                weight = getattr(op, name) if isinstance(op, kind) else None
+                owner = None if weight is None else weight.owner
+                if owner is None or isinstance(owner, ir.Block):
+                    continue
+                if isinstance(owner.opview, ParameterOp):
+                    parameter = owner.opview.parameter.value
+                    nodes = known.setdefault(parameter, {parameter.partition(".weight")[0]})
+                    if isinstance(op.location, ir.NameLoc):
+                        nodes.add(op.location.name_str)
+    return {name: frozenset(nodes | tables.get(name, set())) for name, nodes in found.items()}

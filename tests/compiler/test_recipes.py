@@ -1,0 +1,147 @@
+"""Recipes: what they may say, and that every device computes the same whatever they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import girih
+from girih.passes.quantization.rules import NodeRule
+
+
+class Block(nn.Module):
+    """A residual MLP, pre-norm, as towers have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.fc1, self.fc2 = nn.LayerNorm(64), nn.Linear(64, 128), nn.Linear(128, 64)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.fc2(nn.functional.gelu(self.fc1(self.norm(x))))
+
+
+class Model(nn.Module):
+    """Token embeddings that are the last layer's weights too, two blocks between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(50, 64)
+        self.blocks = nn.ModuleList(Block() for _ in range(2))
+        self.norm, self.head = nn.LayerNorm(64), nn.Linear(64, 50, bias=False)
+        self.head.weight = self.embed.weight
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x = self.embed(tokens)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x))
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    torch.manual_seed(0)
+    return Model().eval()
+
+
+TOKENS = torch.arange(12)[None] * 4
+NODES = ["blocks", "blocks.0", "blocks.*.fc1", "blocks.1.fc2", "embed", "*"]
+RECIPES = st.builds(
+    girih.Recipe,
+    name=st.just("random"),
+    weights=st.sampled_from([4, 8]),
+    rules=st.lists(
+        st.builds(
+            NodeRule, match=st.sampled_from(NODES), weights=st.sampled_from([4, 4, 8, "float"])
+        ),
+        max_size=3,
+    ).map(tuple),
+    smoothing=st.sampled_from([0.0, 0.5]),
+    rounding=st.sampled_from(["nearest", "compensated"]),
+)
+
+
+def tries(count: int) -> Any:
+    return settings(
+        max_examples=count,
+        deadline=None,
+        derandomize=True,
+        phases=(Phase.generate,),
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+
+
+def compare(model: Model, recipe: girih.Recipe) -> None:
+    program = girih.compile(model, (TOKENS,), target="small", recipe=recipe)
+    on_host, simulated = program(TOKENS), program.simulate(TOKENS).outputs
+    expected = program.reference(TOKENS)
+    has_floats = any(rule.weights == "float" for rule in recipe.rules)
+    for one, other, third in zip(on_host, simulated, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+        # NumPy and IREE add floats in other orders.
+        np.testing.assert_allclose(one, third, atol=1.0 if has_floats else 0, rtol=0)
+
+
+@tries(4)
+@given(recipe=RECIPES)
+def test_every_device_computes_the_same(model: Model, recipe: girih.Recipe) -> None:
+    compare(model, recipe)
+
+
+@pytest.mark.slow
+@tries(40)
+@given(recipe=RECIPES)
+def test_every_device_computes_the_same_of_many(model: Model, recipe: girih.Recipe) -> None:
+    compare(model, recipe)
+
+
+def test_4_bits_halve_the_weights_and_keep_the_values(model: Model) -> None:
+    eager = model(TOKENS).detach().numpy()
+    programs = {
+        name: girih.compile(model, (TOKENS,), target="small", recipe=name)
+        for name in ("w8a8", "w4a8")
+    }
+    errors = {
+        name: float(np.abs(program(TOKENS)[0] - eager).max() / np.abs(eager).max())
+        for name, program in programs.items()
+    }
+    assert errors["w8a8"] < 0.03
+    assert errors["w4a8"] < 0.2
+    read = {name: each.simulate(TOKENS).report.dram_read_bytes for name, each in programs.items()}
+    assert read["w4a8"] < 0.75 * read["w8a8"]
+
+
+def test_a_file_says_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "mixed.yaml"
+    path.write_text("name: mixed\nweights: 4\nrules:\n  - {match: encoder, weights: 8}\n")
+    rules = (NodeRule(match="encoder", weights=8),)
+    assert girih.Recipe.load(path) == girih.Recipe(name="mixed", weights=4, rules=rules)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("name: x\nweights: 5", "weights"),
+        ("name: x\nrules: [{match: a, bits: 4}]", "bits"),
+        ("name: x\nrules: [{match: '', weights: 4}]", "match"),
+        ("- 1", "dictionary"),
+        ("name: [", "recipe"),
+    ],
+)
+def test_wrong_files_are_refused(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text)
+    with pytest.raises(girih.CompilationError, match=problem):
+        girih.Recipe.load(path)
+
+
+def test_a_rule_for_nothing_is_refused(model: Model) -> None:
+    recipe = girih.Recipe(name="x", rules=(NodeRule(match="decoder", weights=4),))
+    with pytest.raises(girih.CompilationError, match="no linear operation lies in 'decoder'"):
+        girih.compile(model, (TOKENS,), recipe=recipe)
