@@ -1,4 +1,4 @@
-"""How fast the simulator's core is: matrix products, vector instructions, timing alone.
+"""How fast the simulator's core is: matrix products beside oneDNN's, vector instructions, timing.
 
     python benchmarks/simulator_core.py [--threads N] [--kernels NAME ...]
 
@@ -12,6 +12,7 @@ import argparse
 import time
 
 import numpy as np
+import torch
 
 from girih.runtime.program import (
     DType,
@@ -104,6 +105,20 @@ def matmul_gmacs(
     return macs / seconds(machine, body, setup, macs // 100) / 1e9
 
 
+def onednn_gmacs(rows: int, columns: int, depth: int) -> float:
+    """The same product by oneDNN, through torch, on as many threads as torch has."""
+    lhs = torch.randint(-128, 128, (rows, depth), dtype=torch.int8)
+    rhs = torch.randint(-128, 128, (columns, depth), dtype=torch.int8).T
+    count = max(2, min(20_000, 3_000_000_000 // (rows * columns * depth)))
+    best = float("inf")
+    for _ in range(3):
+        begin = time.perf_counter()
+        for _ in range(count):
+            torch._int_mm(lhs, rhs)
+        best = min(best, time.perf_counter() - begin)
+    return rows * columns * depth * count / best / 1e9
+
+
 def vector_instructions() -> list[tuple[str, Instruction]]:
     wide = 0
     narrow = 1 << 20
@@ -114,8 +129,9 @@ def vector_instructions() -> list[tuple[str, Instruction]]:
     i8 = scratchpad(narrow, DType.I8, COLUMNS)
     per_column = scratchpad(parameters, DType.I32, COLUMNS * 4)
     table = scratchpad(parameters + (1 << 16), DType.I32)
-    row_maximum = scratchpad(statistics, DType.I16, 2)
+    row_maximum = scratchpad(statistics, DType.I16, 4)
     row_sum = scratchpad(statistics + 4096, DType.I32, 4)
+    row_pair = scratchpad(statistics + 4096, DType.I32, 8)
     m = (1 << 30) + 12345
     size = {"rows": ROWS, "columns": COLUMNS, "wait": (0, 0xFFFF, 0, 0xFFFF)}
 
@@ -147,7 +163,7 @@ def vector_instructions() -> list[tuple[str, Instruction]]:
                 a=i16,
                 b=scratchpad(narrow, DType.U8, COLUMNS),
                 c=row_maximum,
-                d=row_sum,
+                d=row_pair,
             ),
         ),
         ("normalize", make(Opcode.NORMALIZE, a=accumulator, b=i8, c=row_sum, immediates=(m, 37))),
@@ -202,15 +218,23 @@ def main() -> None:
         parameters[2] = 35
         # gelu and layer_norm read the first two rows, rescale all three: bias, multiplier, shift.
         rescale_parameters = np.stack([parameters[1], parameters[0], parameters[1]])
+        torch.set_num_threads(machine.threads)
         print(f"--- {kernels}, {machine.threads} threads")
-        print(f"{'GMAC/s':<44}{'b transposed':>14}{'plain':>10}{'new weights':>13}")
+        print(
+            f"{'GMAC/s':<44}{'b transposed':>14}{'plain':>10}{'new weights':>13}"
+            f"{'oneDNN':>10}{'ratio':>8}"
+        )
         for rows, columns, depth, what in SHAPES:
             numbers = [
                 matmul_gmacs(machine, rows, columns, depth, transposed, repack)
                 for transposed, repack in ((True, False), (False, False), (True, True))
             ]
             label = f"  {what} {rows} x {columns} x {depth}"
-            print(f"{label:<44}{numbers[0]:>14.0f}{numbers[1]:>10.0f}{numbers[2]:>13.0f}")
+            other = onednn_gmacs(rows, columns, depth)
+            print(
+                f"{label:<44}{numbers[0]:>14.0f}{numbers[1]:>10.0f}{numbers[2]:>13.0f}"
+                f"{other:>10.0f}{numbers[0] / other:>8.2f}"
+            )
         print(f"{'ns per element':<44}")
         for name, instruction in vector_instructions():
             scale = name.startswith(("rescale",))
