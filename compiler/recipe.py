@@ -15,13 +15,14 @@ from girih.runtime.errors import CompilationError
 class Recipe(BaseModel):
     """How a model is quantized. ``float`` leaves it alone; all else computes with integers.
 
-    weights: bits of the weights of linear operations, and of the tables that share them; 4 bits
-    come in groups of 32 with a scale each, where rows divide into such groups. rules: nodes of the
-    model's hierarchy for which other bits hold, or that stay on the host; the most specific wins.
-    smoothing: share of an activation's channel range that moves into the weights that read it
-    (SmoothQuant's alpha, Xiao et al. 2023); 0 turns it off. rounding: of weights of 4 bits, each to
-    its ``nearest``, or later ones making up for the errors of earlier ones on the calibration
-    inputs (``compensated``: GPTQ, Frantar et al. 2023).
+    weights: bits of the weights of linear operations, of the tables that share them, and of
+    convolutions; 4 bits come in groups of 32 with a scale each, where rows divide into such groups.
+    rules: nodes of the model's hierarchy for which other bits hold, or that stay on the host; the
+    most specific wins. smoothing: share of an activation's channel range that moves into the
+    weights that read it (SmoothQuant's alpha, Xiao et al. 2023); 0 turns it off. rounding: of
+    weights of 4 bits, each to its ``nearest``, or later ones making up for the errors of earlier
+    ones on the calibration inputs (``compensated``: GPTQ, Frantar et al. 2023). tables: bits of
+    what is added or looked up and multiplied with nothing, such as positions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,6 +32,7 @@ class Recipe(BaseModel):
     rules: tuple[NodeRule, ...] = ()
     smoothing: float = Field(default=0.5, ge=0, le=1)
     rounding: Literal["nearest", "compensated"] = "compensated"
+    tables: Literal[8, 16] = 16
 
     @property
     def quantized(self) -> bool:
@@ -67,5 +69,5 @@ class Recipe(BaseModel):
 PRESETS = {
     "float": Recipe(name="float", weights="float"),
     "w8a8": Recipe(name="w8a8"),
-    "w4a8": Recipe(name="w4a8", weights=4),
+    "w4a8": Recipe(name="w4a8", weights=4, tables=8),
 }

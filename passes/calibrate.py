@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
-from girih.dialects.mfm import LinearOp, ParameterOp
+from girih.dialects.mfm import Conv1dOp, LinearOp, ParameterOp
 from girih.dialects.mfm.base import DTYPES, shape
+from girih.dialects.mfm.convolution import windows
 from girih.passes.base import Compilation
 from girih.passes.interpreter import interpret
+from girih.passes.matching import defined_by
 from girih.runtime.errors import CompilationError
 
 STATISTICS = "mfm.statistics"
@@ -104,18 +106,22 @@ def _observe(
 
 def _correlate(x: ir.Value, value: NDArray[Any], compilation: Compilation) -> None:
     """Add x^T x to what is known of the weights that the value is multiplied with."""
-    names = {
-        user.weight.owner.opview.parameter.value
-        for user in (use.owner.operation.opview for use in x.uses)
-        if isinstance(user, LinearOp)
-        and user.x == x
-        and not isinstance(user.weight.owner, ir.Block)
-        and isinstance(user.weight.owner.opview, ParameterOp)
-    }
-    if not names:
-        return
-    rows = value.reshape(-1, value.shape[-1]).astype(np.float64)
-    square = rows.T @ rows
-    for name in names:
+    seen: dict[str, NDArray[Any]] = {}
+    for use in x.uses:
+        user = use.owner.operation.opview
+        if not isinstance(user, LinearOp | Conv1dOp) or user.x != x:
+            continue
+        weight = defined_by(user.weight, ParameterOp)
+        if weight is not None:
+            seen[weight.parameter.value] = _rows(user, value)
+    for name, rows in seen.items():
         known = compilation.correlations.get(name)
+        square = rows.T @ rows
         compilation.correlations[name] = square if known is None else known + square
+
+
+def _rows(op: LinearOp | Conv1dOp, value: NDArray[Any]) -> NDArray[Any]:
+    """What is multiplied with each row of the weight, in double precision."""
+    if isinstance(op, Conv1dOp):
+        value = windows(value, op.kernel.value, op.stride.value, op.padding.value)
+    return value.reshape(-1, value.shape[-1]).astype(np.float64)

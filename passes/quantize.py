@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch_mlir import ir
 from torch_mlir.dialects import func
@@ -35,7 +35,8 @@ class Quantize:
     and weights (0 = off). `weights` are those of linear operations, in bits, `rules` say where
     others hold; those of 4 bits have a scale for each group of 32. If it `compensates`, and
     `calibrate` noted how inputs go together, later weights of a row make up for the rounding of
-    earlier ones.
+    earlier ones. `tables` that are added or looked up, and multiplied with nothing, such as
+    positions, have 16 bits or 8.
     """
 
     name: ClassVar[str] = "quantize"
@@ -43,6 +44,7 @@ class Quantize:
     weights: Weights = 8
     rules: tuple[NodeRule, ...] = ()
     compensates: bool = False
+    tables: Literal[8, 16] = 16
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
         """Rewrite every function; raise `CompilationError` for what was not calibrated."""
@@ -53,7 +55,7 @@ class Quantize:
         precisions.check()
         for function in functions:
             for op in function.entry_block.operations:
-                if not isinstance(op, mfm.LinearOp) or not is_weight(op.weight):
+                if not isinstance(op, mfm.LinearOp | mfm.Conv1dOp) or not is_weight(op.weight):
                     continue
                 if precisions.of(op.weight.owner.opview.parameter.value) == "float":
                     op.operation.attributes[STAYS_FLOAT] = ir.UnitAttr.get()
@@ -61,5 +63,12 @@ class Quantize:
         plan = Plan(module, compilation, self.smoothing)
         for function in functions:
             FunctionQuantizer(
-                function, plan, compilation, RULES, exact.RULES, precisions, self.compensates
+                function,
+                plan,
+                compilation,
+                RULES,
+                exact.RULES,
+                precisions,
+                self.compensates,
+                self.tables,
             ).run()

@@ -50,8 +50,9 @@ class FunctionQuantizer:
         exact_rules: Mapping[type, ExactRule],
         precisions: Precisions,
         compensates: bool,
+        tables: int,
     ) -> None:
-        self.precisions, self.compensates = precisions, compensates
+        self.precisions, self.compensates, self.tables = precisions, compensates, tables
         self.rules = rules
         self.exact_rules = exact_rules
         self.function = function
@@ -192,11 +193,12 @@ class FunctionQuantizer:
         return self.parameter(f"{self.weight_name(value)}.int{group.bits}", integers.astype(dtype))
 
     def constant(self, value: ir.Value, *, reciprocal: bool = False) -> tuple[ir.Value, Group]:
-        """A weight, or one over it, as int16 at a scale of its own."""
+        """A weight, or one over it, at a scale of its own: int16, or as the recipe has tables."""
         array = elementwise(np.reciprocal, self.weight(value)) if reciprocal else self.weight(value)
-        group = Group(float(np.abs(once(array)).max()), {16}, {16})
-        integers = weights.quantize_all(array, group.scale)
-        return self.parameter(f"{self.weight_name(value)}.int16", integers), group
+        bits = self.tables if sum(size > 1 for size in array.shape) > 1 else 16
+        group = Group(float(np.abs(once(array)).max()), {bits}, {bits})
+        integers = weights.quantize_all(array, group.scale, bits)
+        return self.parameter(f"{self.weight_name(value)}.int{bits}", integers), group
 
     def real(self, value: ir.Value) -> ir.Value:
         """The float value as a float reader sees it."""

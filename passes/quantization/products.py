@@ -50,10 +50,12 @@ def _product(
         # A convolution's weight is tap-major: each tap sees the same channels.
         factor = np.tile(source.factor, array.shape[1] // len(source.factor))
         array = np.broadcast_to(once(array) * factor, array.shape)
+    else:
+        factor = None
     bias = None if op.bias is None else quantizer.weight(op.bias)
     integers, row_scale = weights.quantize_rows(array, bias, source.scale)
-    if isinstance(op, mfm.LinearOp) and quantizer.bits(op.weight) == 4:
-        weight = _packed(quantizer, op.weight, array, row_scale, source.factor)
+    if quantizer.bits(op.weight) == 4:
+        weight = _packed(quantizer, op.weight, array, row_scale, factor)
     else:
         weight = quantizer.parameter(f"{quantizer.weight_name(op.weight)}.int8", integers)
     parameters = weights.linear_parameters(row_scale, bias, source, quantizer.group(op))
@@ -111,7 +113,8 @@ def _attention(quantizer: FunctionQuantizer, op: mfm.AttentionOp) -> ir.Value:
 def _embedding(quantizer: FunctionQuantizer, op: mfm.EmbeddingOp) -> ir.Value:
     table = quantizer.weight(op.table)
     name = quantizer.weight_name(op.table)
-    if not quantizer.plan.is_also_multiplied(op.table.owner.opview):
+    is_multiplied = quantizer.plan.is_also_multiplied(op.table.owner.opview)
+    if not is_multiplied and quantizer.tables == 16:
         integers = weights.quantize_all(table, quantizer.group(op).scale)
         return mfm.EmbeddingOp(
             indices=op.indices,
@@ -122,7 +125,7 @@ def _embedding(quantizer: FunctionQuantizer, op: mfm.EmbeddingOp) -> ir.Value:
     multiplier, shift = weights.multipliers(row_scale / quantizer.group(op).scale)
     parameters = np.stack([np.zeros_like(multiplier), multiplier, shift], axis=1)
     # The same integers as those of a linear that shares the weight (tied logits).
-    if quantizer.bits(op.table) == 4:
+    if is_multiplied and quantizer.bits(op.table) == 4:
         rows = _packed(quantizer, op.table, table, row_scale)
     else:
         rows = quantizer.parameter(f"{name}.int8", integers)

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
-from girih.dialects.mfm import EmbeddingOp, LinearOp, ParameterOp
+from girih.dialects.mfm import Conv1dOp, EmbeddingOp, LinearOp, ParameterOp
+from girih.passes.matching import defined_by
 from girih.runtime.errors import CompilationError
 
 Weights = Literal[4, 8, "float"]
@@ -22,7 +23,8 @@ class NodeRule(BaseModel):
     """What holds for the nodes that a pattern matches, and for all below them.
 
     match: a module's path, with ``*`` and ``?`` as in file names (``model.decoder.layers.*.fc1``).
-    weights: bits of the weights of linear operations and of the tables that share them.
+    weights: bits of the weights of linear operations, of the tables that share them, and of
+    convolutions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,24 +70,26 @@ class Precisions:
             if not any(map(rule.holds_for, every)):
                 some = ", ".join(every[:3]) + (", ..." if len(every) > 3 else "")
                 raise CompilationError(
-                    f"no linear operation lies in {rule.match!r}; there are {some or 'none'}"
+                    f"no linear operation or convolution lies in {rule.match!r}; "
+                    f"there are {some or 'none'}"
                 )
 
 
 def nodes_of(functions: Iterable[func.FuncOp]) -> dict[str, frozenset[str]]:
-    """The modules that the weight of each linear operation belongs to."""
+    """The modules that the weight of each linear operation and convolution belongs to."""
     found: dict[str, set[str]] = {}
     tables: dict[str, set[str]] = {}
     for function in functions:
         for op in function.entry_block.operations:
-            for known, kind, name in ((found, LinearOp, "weight"), (tables, EmbeddingOp, "table")):
-                weight = getattr(op, name) if isinstance(op, kind) else None
-                owner = None if weight is None else weight.owner
-                if owner is None or isinstance(owner, ir.Block):
-                    continue
-                if isinstance(owner.opview, ParameterOp):
-                    parameter = owner.opview.parameter.value
-                    nodes = known.setdefault(parameter, {parameter.partition(".weight")[0]})
-                    if isinstance(op.location, ir.NameLoc):
-                        nodes.add(op.location.name_str)
+            if isinstance(op, LinearOp | Conv1dOp):
+                parameter, known = defined_by(op.weight, ParameterOp), found
+            elif isinstance(op, EmbeddingOp):
+                parameter, known = defined_by(op.table, ParameterOp), tables
+            else:
+                continue
+            if parameter is not None:
+                name = parameter.parameter.value
+                nodes = known.setdefault(name, {name.partition(".weight")[0]})
+                if isinstance(op.location, ir.NameLoc):
+                    nodes.add(op.location.name_str)
     return {name: frozenset(nodes | tables.get(name, set())) for name, nodes in found.items()}

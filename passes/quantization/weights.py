@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from girih.dialects.arithmetic import scale_to_multiplier
+from girih.dialects.arithmetic import saturate, scale_to_multiplier
 from girih.dialects.mfm.activation import (
     GELU_FRACTION_BITS,
     ramp_steps,
@@ -43,11 +43,10 @@ def quantize_rows(weight: Array, bias: Array | None, input_scale: float) -> tupl
     return np.broadcast_to(integers, weight.shape), np.broadcast_to(scale, len(weight))
 
 
-def quantize_all(array: Array, scale: float) -> Array:
-    """Any array as int16 at one scale."""
-    return elementwise(
-        lambda each: np.clip(np.rint(each / scale), -32768, 32767).astype(np.int16), array
-    )
+def quantize_all(array: Array, scale: float, bits: int = 16) -> Array:
+    """Any array as int16, or int8, at one scale."""
+    dtype = np.int16 if bits == 16 else np.int8
+    return elementwise(lambda each: saturate(np.rint(each / scale), dtype), array)
 
 
 def linear_parameters(row_scale: Array, bias: Array | None, source: Group, target: Group) -> Array:

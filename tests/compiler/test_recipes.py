@@ -28,17 +28,19 @@ class Block(nn.Module):
 
 
 class Model(nn.Module):
-    """Token embeddings that are the last layer's weights too, two blocks between them."""
+    """Token embeddings that are the last layer's weights too, positions, a convolution, blocks."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.positions, self.mix = nn.Embedding(12, 64), nn.Conv1d(64, 64, 3, padding=1)
         self.embed = nn.Embedding(50, 64)
         self.blocks = nn.ModuleList(Block() for _ in range(2))
         self.norm, self.head = nn.LayerNorm(64), nn.Linear(64, 50, bias=False)
         self.head.weight = self.embed.weight
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        x = self.embed(tokens)
+        x = self.embed(tokens) + self.positions.weight
+        x = x + self.mix(x.transpose(1, 2)).transpose(1, 2)
         for block in self.blocks:
             x = block(x)
         return self.head(self.norm(x))
@@ -51,7 +53,7 @@ def model() -> Model:
 
 
 TOKENS = torch.arange(12)[None] * 4
-NODES = ["blocks", "blocks.0", "blocks.*.fc1", "blocks.1.fc2", "embed", "*"]
+NODES = ["blocks", "blocks.0", "blocks.*.fc1", "blocks.1.fc2", "embed", "mix", "*"]
 RECIPES = st.builds(
     girih.Recipe,
     name=st.just("random"),
@@ -64,6 +66,7 @@ RECIPES = st.builds(
     ).map(tuple),
     smoothing=st.sampled_from([0.0, 0.5]),
     rounding=st.sampled_from(["nearest", "compensated"]),
+    tables=st.sampled_from([8, 16]),
 )
 
 
@@ -143,5 +146,7 @@ def test_wrong_files_are_refused(tmp_path: Path, text: str, problem: str) -> Non
 
 def test_a_rule_for_nothing_is_refused(model: Model) -> None:
     recipe = girih.Recipe(name="x", rules=(NodeRule(match="decoder", weights=4),))
-    with pytest.raises(girih.CompilationError, match="no linear operation lies in 'decoder'"):
+    with pytest.raises(
+        girih.CompilationError, match="or convolution lies in 'decoder'"
+    ):
         girih.compile(model, (TOKENS,), recipe=recipe)
