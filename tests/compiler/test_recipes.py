@@ -146,7 +146,5 @@ def test_wrong_files_are_refused(tmp_path: Path, text: str, problem: str) -> Non
 
 def test_a_rule_for_nothing_is_refused(model: Model) -> None:
     recipe = girih.Recipe(name="x", rules=(NodeRule(match="decoder", weights=4),))
-    with pytest.raises(
-        girih.CompilationError, match="or convolution lies in 'decoder'"
-    ):
+    with pytest.raises(girih.CompilationError, match="or convolution lies in 'decoder'"):
         girih.compile(model, (TOKENS,), recipe=recipe)

@@ -272,6 +272,32 @@ def test_out_of_range(name: str, functional: bool) -> None:
         run(*instructions, functional=functional)
 
 
+def test_groups_are_whole() -> None:
+    """What is unpacked comes in groups of 32 columns, and only into the scratchpad."""
+    part = replace(bring(0, 40), flags=int(TransferFlag.UNPACK))
+    with pytest.raises(ProgramError, match="it unpacks groups of 32 columns, found 40"):
+        run(part)
+    out = Instruction(
+        Opcode.DMA_OUT,
+        rows=1,
+        columns=32,
+        a=scratchpad(0),
+        b=Operand(Space.DRAM, 0),
+        flags=int(TransferFlag.UNPACK),
+    )
+    with pytest.raises(ProgramError, match="it has no flag 0x2"):
+        run(out)
+
+
+def test_a_packed_row_ends_in_memory() -> None:
+    """17 bytes for 32 columns: the last group may end where the DRAM does."""
+    fits = replace(bring(DRAM_BYTES - 34, 64), flags=int(TransferFlag.UNPACK))
+    run(replace(fits, b=scratchpad(0)), functional=False)
+    beyond = replace(fits, a=Operand(Space.DRAM, DRAM_BYTES - 33), b=scratchpad(0))
+    with pytest.raises(ProgramError, match="operand a is out of range: 34 bytes"):
+        run(beyond, functional=False)
+
+
 @pytest.mark.parametrize("index", [-1, 10, 1 << 30])
 def test_bad_index(index: int) -> None:
     machine = Machine(TARGET, dram_bytes=DRAM_BYTES)

@@ -1,8 +1,21 @@
 // RUN: girih-opt %s --calibrate=random=1 --quantize=smoothing=0.0 | filecheck %s
+// RUN: girih-opt %s --calibrate=random=1 --quantize=weights=4 | filecheck %s --check-prefix FOUR
+// RUN: not girih-opt %s --quantize=weights=5 2>&1 | filecheck %s --check-prefix FIVE
 // RUN: not girih-opt %s --quantize 2>&1 | filecheck %s --check-prefix NONE
 
 // Scales come from ranges.
 // NONE: error: {{.*}}quantize needs ranges: run the calibrate pass before it
+
+// Weights have 4 bits, 8 or none.
+// FIVE: --quantize: weights=5: input should be 4, 8 or 'float'
+
+// Rows of whole groups are packed, 17 bytes for 32 weights; others keep their 8 bits.
+// FOUR-LABEL: func.func @linear(
+// FOUR: parameter = "w.int8"} : () -> tensor<8x4xi8>
+// FOUR-LABEL: func.func @groups(
+// FOUR: %[[P:.*]] = "mfm.parameter"() {parameter = "wide.int4"} : () -> tensor<8x34xi8>
+// FOUR: %[[W:.*]] = "mfm.unpack"(%[[P]]) : (tensor<8x34xi8>) -> tensor<8x64xi8>
+// FOUR: "mfm.integer_linear"(%arg0, %[[W]],
 
 // The argument of a linear is int8 at the door, its result int16, the caller's own precision.
 // CHECK-LABEL: func.func @linear(
@@ -75,4 +88,10 @@ func.func @read(%s: tensor<2x4xf32> {mfm.state = "s"}) -> tensor<2x4xf32> {
   %w = "mfm.parameter"() {parameter = "u"} : () -> tensor<4x4xf32>
   %0 = "mfm.linear"(%s, %w) {operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<2x4xf32>, tensor<4x4xf32>) -> tensor<2x4xf32>
   return %0 : tensor<2x4xf32>
+}
+
+func.func @groups(%x: tensor<2x64xf32>) -> tensor<2x8xf32> {
+  %w = "mfm.parameter"() {parameter = "wide"} : () -> tensor<8x64xf32>
+  %0 = "mfm.linear"(%x, %w) {operandSegmentSizes = array<i32: 1, 1, 0>} : (tensor<2x64xf32>, tensor<8x64xf32>) -> tensor<2x8xf32>
+  return %0 : tensor<2x8xf32>
 }

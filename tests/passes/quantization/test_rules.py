@@ -41,9 +41,7 @@ def test_of_equals_the_last_counts() -> None:
 
 
 def test_rules_that_hold_for_nothing_are_refused() -> None:
-    with pytest.raises(
-        CompilationError, match=r"or convolution lies in 'decoder.layers.3'"
-    ):
+    with pytest.raises(CompilationError, match=r"or convolution lies in 'decoder.layers.3'"):
         precisions("decoder.layers.0.fc1", "encoder.out_proj").check()
 
 
