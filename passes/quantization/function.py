@@ -185,9 +185,9 @@ class FunctionQuantizer:
         dtype = np.dtype(f"int{group.bits}")
         return self.parameter(f"{self.weight_name(value)}.int{group.bits}", integers.astype(dtype))
 
-    def constant(self, value: ir.Value, *, reciprocal: bool = False) -> tuple[ir.Value, Group]:
-        """A weight, or one over it, as int16 at a scale of its own."""
-        array = elementwise(np.reciprocal, self.weight(value)) if reciprocal else self.weight(value)
+    def constant(self, value: ir.Value, function: np.ufunc = np.positive) -> tuple[ir.Value, Group]:
+        """A function of a weight, the weight itself where none is given, as int16 at its scale."""
+        array = elementwise(function, self.weight(value))
         group = Group(float(np.abs(once(array)).max()), {16}, {16})
         integers = weights.quantize_all(array, group.scale)
         return self.parameter(f"{self.weight_name(value)}.int16", integers), group

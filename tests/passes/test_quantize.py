@@ -403,6 +403,20 @@ def test_terms_that_cancel_give_zero() -> None:
     assert np.abs(quantized.run(x, -x)[0]).max() < 0.02
 
 
+def test_a_constant_is_negated_at_compile_time() -> None:
+    """x - 0.5 --> one integer_add; its -0.5 needs no product with -1."""
+    x = normal(4, 16)
+    quantized = quantize(Call(lambda x: x - 0.5), x)
+    assert not quantized.operations(mfm.IntegerMultiplyOp)
+    assert np.abs(quantized.run(x)[0] - (x - 0.5).numpy()).max() < 1e-3
+
+
+def test_a_number_without_axes_is_negated() -> None:
+    x, number = normal(4, 16), torch.tensor(0.7)
+    quantized = quantize(Call(lambda x, number: x - number), x, number)
+    assert np.abs(quantized.run(x, number)[0] - (x - number).numpy()).max() < 1e-2
+
+
 def test_without_ranges_it_is_refused() -> None:
     with create_context():
         module = ir.Module.parse("func.func @f() { return }")
