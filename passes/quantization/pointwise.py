@@ -12,7 +12,7 @@ from girih.dialects.mfm.activation import ramp_table
 from girih.dialects.mfm.base import shape
 from girih.passes.quantization import weights
 from girih.passes.quantization.function import FunctionQuantizer, Rule
-from girih.passes.quantization.plan import Group, is_weight
+from girih.passes.quantization.plan import LARGEST_EPSILON, NORM_STEPS, Group, is_weight
 from girih.passes.torch_to_mfm.rewriter import integer_attribute
 
 
@@ -44,8 +44,8 @@ def _rms_norm(quantizer: FunctionQuantizer, op: mfm.RmsNormOp) -> ir.Value:
 
 def _epsilon(quantizer: FunctionQuantizer, op: mfm.LayerNormOp | mfm.RmsNormOp) -> ir.IntegerAttr:
     """The norm's epsilon in squared sixteenths of its input's unit."""
-    epsilon = math.ceil(op.epsilon.value * (16 / quantizer.scale(op.x, 16)) ** 2)
-    return integer_attribute(min(max(epsilon, 1), (1 << 40) - 1))
+    epsilon = math.ceil(op.epsilon.value * (NORM_STEPS / quantizer.scale(op.x, 16)) ** 2)
+    return integer_attribute(min(max(epsilon, 1), LARGEST_EPSILON))
 
 
 def _gelu(quantizer: FunctionQuantizer, op: mfm.GeluOp) -> ir.Value:

@@ -403,6 +403,18 @@ def test_terms_that_cancel_give_zero() -> None:
     assert np.abs(quantized.run(x, -x)[0]).max() < 0.02
 
 
+@pytest.mark.parametrize("kind", [nn.LayerNorm, nn.RMSNorm])
+@pytest.mark.parametrize("size", [1e-4, 1e-9])
+def test_a_norm_of_values_far_below_its_epsilon(
+    kind: Callable[..., nn.Module], size: float
+) -> None:
+    """Such a norm is almost linear: its unit must not be so small that epsilon overflows."""
+    norm, x = kind(32, eps=1e-5), normal(1, 8, 32) * size
+    found = quantize(norm, x).run(x)[0]
+    expected = norm(x).detach().numpy()
+    assert np.abs(found - expected).max() < 0.01 * max(np.abs(expected).max(), 1e-3)
+
+
 def test_a_constant_is_negated_at_compile_time() -> None:
     """x - 0.5 --> one integer_add; its -0.5 needs no product with -1."""
     x = normal(4, 16)
