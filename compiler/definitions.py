@@ -75,6 +75,13 @@ def searchsorted(
     return below.sum(-1).to(torch.int32 if out_int32 else torch.int64)
 
 
+def largest(x: Tensor, axis: int, keepdim: bool = False) -> Any:
+    """aten.max.dim: the largest values along an axis, and where they are."""
+    if x.dtype == torch.bool:
+        return NotImplemented
+    return x.amax(axis, keepdim), x.argmax(axis, keepdim)
+
+
 DEFINITIONS: dict[torch._ops.OperatorBase, Callable[..., Any]] = {  # pyright: ignore[reportPrivateUsage]
     torch.ops.aten._cdist_forward.default: cdist,
     torch.ops.aten.copy.default: copied,
@@ -82,6 +89,7 @@ DEFINITIONS: dict[torch._ops.OperatorBase, Callable[..., Any]] = {  # pyright: i
     torch.ops.aten.fmod.Scalar: fmod,
     torch.ops.aten.fmod.Tensor: fmod,
     torch.ops.aten.hypot.default: hypot,
+    torch.ops.aten.max.dim: largest,
     torch.ops.aten.searchsorted.Tensor: searchsorted,
     torch.ops.aten.sgn.default: sign,
     torch.ops.aten.sign.default: sign,

@@ -192,9 +192,12 @@ class FunctionQuantizer:
         dtype = np.dtype(f"int{group.bits}")
         return self.parameter(f"{self.weight_name(value)}.int{group.bits}", integers.astype(dtype))
 
-    def constant(self, value: ir.Value, *, reciprocal: bool = False) -> tuple[ir.Value, Group]:
-        """A weight, or one over it, at a scale of its own: int16, or as the recipe has tables."""
-        array = elementwise(np.reciprocal, self.weight(value)) if reciprocal else self.weight(value)
+    def constant(self, value: ir.Value, function: np.ufunc = np.positive) -> tuple[ir.Value, Group]:
+        """A function of a weight, the weight itself where none is given, at a scale of its own.
+
+        As int16, or as the recipe has tables.
+        """
+        array = elementwise(function, self.weight(value))
         bits = self.tables if sum(size > 1 for size in array.shape) > 1 else 16
         group = Group(float(np.abs(once(array)).max()), {bits}, {bits})
         integers = weights.quantize_all(array, group.scale, bits)

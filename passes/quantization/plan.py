@@ -6,6 +6,7 @@ state written by one function and read by another; whatever only moves elements.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,6 +70,10 @@ _LARGEST_CONSTANT = 1e4
 """A constant that is moved and larger hides what it replaces: it saturates."""
 _HEADROOM = 1.25
 """Spare range of 16-bit values beyond what calibration saw: they have precision to spare."""
+NORM_STEPS = 16
+"""A norm's epsilon is in squares of this part of its input's unit."""
+LARGEST_EPSILON = (1 << 40) - 1
+"""The largest that an integer norm takes."""
 
 
 @dataclass
@@ -201,6 +206,8 @@ class Plan:
             group.offers &= _OFFERS.get(type(owner.opview), {8, 16})
         for use in value.uses:
             user = use.owner.operation.opview
+            if isinstance(user, LayerNormOp | RmsNormOp) and is_quantizable(user):
+                group.maximum = max(group.maximum, _least_maximum(user.epsilon.value))
             if isinstance(user, _PRODUCTS) and is_quantizable(user):
                 group.demands.add(8)
             elif not isinstance(user, (*MOVED, CacheUpdateOp)) or not is_quantizable(user):
@@ -241,6 +248,12 @@ class Plan:
         # Rounded to float32 so that activation and weight are scaled by the same number.
         group.factor = (factor / factor.max()).astype(np.float32).astype(np.float64)
         group.maximum = float((activation / group.factor).max())
+
+
+def _least_maximum(epsilon: float) -> float:
+    """Of a norm's input: with a smaller unit its epsilon would not fit `LARGEST_EPSILON`."""
+    unit = NORM_STEPS * math.sqrt(epsilon / LARGEST_EPSILON)
+    return unit * 32767 / _HEADROOM
 
 
 _PER_CHANNEL = (GeluOp, LayerNormOp, RmsNormOp)

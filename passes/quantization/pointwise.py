@@ -12,7 +12,7 @@ from girih.dialects.mfm.activation import ramp_table
 from girih.dialects.mfm.base import shape
 from girih.passes.quantization import weights
 from girih.passes.quantization.function import FunctionQuantizer, Rule
-from girih.passes.quantization.plan import Group
+from girih.passes.quantization.plan import LARGEST_EPSILON, NORM_STEPS, Group, is_weight
 from girih.passes.torch_to_mfm.rewriter import integer_attribute
 
 
@@ -44,8 +44,8 @@ def _rms_norm(quantizer: FunctionQuantizer, op: mfm.RmsNormOp) -> ir.Value:
 
 def _epsilon(quantizer: FunctionQuantizer, op: mfm.LayerNormOp | mfm.RmsNormOp) -> ir.IntegerAttr:
     """The norm's epsilon in squared sixteenths of its input's unit."""
-    epsilon = math.ceil(op.epsilon.value * (16 / quantizer.scale(op.x, 16)) ** 2)
-    return integer_attribute(min(max(epsilon, 1), (1 << 40) - 1))
+    epsilon = math.ceil(op.epsilon.value * (NORM_STEPS / quantizer.scale(op.x, 16)) ** 2)
+    return integer_attribute(min(max(epsilon, 1), LARGEST_EPSILON))
 
 
 def _gelu(quantizer: FunctionQuantizer, op: mfm.GeluOp) -> ir.Value:
@@ -77,8 +77,8 @@ def _unary(quantizer: FunctionQuantizer, op: mfm.UnaryOp) -> ir.Value:
 
 def _negated(quantizer: FunctionQuantizer, x: ir.Value, source: Group, target: Group) -> ir.Value:
     """Minus x, as the product with a row of -1: multipliers have no sign."""
-    channels = shape(x)[-1] if shape(x) else 1
-    ones = quantizer.parameter(f"minus_ones.{channels}", np.full(channels, -1, np.int16))
+    row = shape(x)[-1:]
+    ones = quantizer.parameter(f"minus_ones.{math.prod(row)}", np.full(row, -1, np.int16))
     multiplier, shift = weights.multiplier(source.scale / target.scale)
     kind = ir.IntegerType.get_signless(target.bits)
     return mfm.IntegerMultiplyOp(
@@ -115,10 +115,12 @@ def _sum(
 def _binary(quantizer: FunctionQuantizer, op: mfm.BinaryOp) -> ir.Value:
     lhs = quantizer.either(op.lhs)
     if op.function.value == "divide":
-        return _times(quantizer, op, lhs, quantizer.constant(op.rhs, reciprocal=True))
-    rhs = quantizer.either(op.rhs)
+        return _times(quantizer, op, lhs, quantizer.constant(op.rhs, np.reciprocal))
     if op.function.value == "multiply":
-        return _times(quantizer, op, lhs, rhs)
+        return _times(quantizer, op, lhs, quantizer.either(op.rhs))
+    if is_weight(op.rhs):
+        return _sum(quantizer, op, lhs, quantizer.constant(op.rhs, np.negative))
+    rhs = quantizer.either(op.rhs)
     wide = Group(rhs[1].maximum, {16}, {16}) if rhs[1].bits == 8 else rhs[1]
     return _sum(quantizer, op, lhs, (_negated(quantizer, *rhs, wide), wide))
 

@@ -82,6 +82,15 @@ def test_distances(points: int, order: float) -> None:
     torch.testing.assert_close(torch.from_numpy(found), function(x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("x", [X, X.int()])
+def test_the_largest_along_an_axis_needs_no_fallback(x: Tensor) -> None:
+    """A vector quantizer chooses its codes so, as in EnCodec and DAC."""
+    function = lambda x: tuple(x.max(-1))  # noqa: E731
+    found = girih.compile(Apply(function), (x,), recipe="float", strict=True)(x)
+    for ours, theirs in zip(found, function(x), strict=True):
+        assert ours.tolist() == theirs.tolist()
+
+
 def test_signs_of_integers() -> None:
     x = torch.tensor([-3, 0, 7])
     assert girih.compile(Apply(torch.sign), (x,), recipe="float")(x)[0].tolist() == [-1, 0, 1]

@@ -403,6 +403,32 @@ def test_terms_that_cancel_give_zero() -> None:
     assert np.abs(quantized.run(x, -x)[0]).max() < 0.02
 
 
+@pytest.mark.parametrize("kind", [nn.LayerNorm, nn.RMSNorm])
+@pytest.mark.parametrize("size", [1e-4, 1e-9])
+def test_a_norm_of_values_far_below_its_epsilon(
+    kind: Callable[..., nn.Module], size: float
+) -> None:
+    """Such a norm is almost linear: its unit must not be so small that epsilon overflows."""
+    norm, x = kind(32, eps=1e-5), normal(1, 8, 32) * size
+    found = quantize(norm, x).run(x)[0]
+    expected = norm(x).detach().numpy()
+    assert np.abs(found - expected).max() < 0.01 * max(np.abs(expected).max(), 1e-3)
+
+
+def test_a_constant_is_negated_at_compile_time() -> None:
+    """x - 0.5 --> one integer_add; its -0.5 needs no product with -1."""
+    x = normal(4, 16)
+    quantized = quantize(Call(lambda x: x - 0.5), x)
+    assert not quantized.operations(mfm.IntegerMultiplyOp)
+    assert np.abs(quantized.run(x)[0] - (x - 0.5).numpy()).max() < 1e-3
+
+
+def test_a_number_without_axes_is_negated() -> None:
+    x, number = normal(4, 16), torch.tensor(0.7)
+    quantized = quantize(Call(lambda x, number: x - number), x, number)
+    assert np.abs(quantized.run(x, number)[0] - (x - number).numpy()).max() < 1e-2
+
+
 def test_without_ranges_it_is_refused() -> None:
     with create_context():
         module = ir.Module.parse("func.func @f() { return }")
