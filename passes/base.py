@@ -32,6 +32,10 @@ class Compilation:
     """What `tile` chose: per region its tiles, and what they cost by themselves."""
     statistics: dict[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
     """Largest magnitude per channel (last axis) of each value that `calibrate` observed."""
+    squares: dict[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
+    """Mean square per channel, by the same keys, of the values that linear operations read."""
+    influence: dict[str, float] = field(default_factory=dict[str, float])
+    """Per ``function.block``, a block by its module path: how far it turns the residual stream."""
 
 
 class Pass(Protocol):
