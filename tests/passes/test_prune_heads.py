@@ -136,6 +136,53 @@ def test_no_share_is_the_identity() -> None:
     assert str(module) == before
 
 
+FUSED = """
+func.func @f(%x: tensor<1x4x8xf32>) -> tensor<1x4x8xf32> {
+%w = "mfm.parameter"() {parameter = "qkv"} : () -> tensor<18x8xf32>
+%p = "mfm.linear"(%x, %w) {operandSegmentSizes = array<i32: 1, 1, 0>}
+  : (tensor<1x4x8xf32>, tensor<18x8xf32>) -> tensor<1x4x18xf32>
+PARTS
+%a = "mfm.attention"(%q, %k, %v) {scale = 0.5 : f64, causal = 1 : i64,
+  operandSegmentSizes = array<i32: 1, 1, 1, 0>}
+  : (tensor<1x4x3x2xf32>, tensor<1x4x3x2xf32>, tensor<1x4x3x2xf32>) -> tensor<1x4x3x2xf32>
+%r = "mfm.reshape"(%a) : (tensor<1x4x3x2xf32>) -> tensor<1x4x6xf32>
+%o = "mfm.parameter"() {parameter = "o"} : () -> tensor<8x6xf32>
+%y = "mfm.linear"(%r, %o) {operandSegmentSizes = array<i32: 1, 1, 0>}
+  : (tensor<1x4x6xf32>, tensor<8x6xf32>) -> tensor<1x4x8xf32>
+return %y : tensor<1x4x8xf32>
+}"""
+CUT = """%{0}s = "mfm.slice"(%p) {{offsets = array<i64: 0, 0, {1}>, strides = array<i64: 1, 1, 1>}}
+  : (tensor<1x4x18xf32>) -> tensor<1x4x6xf32>
+%{0} = "mfm.reshape"(%{0}s) : (tensor<1x4x6xf32>) -> tensor<1x4x3x2xf32>"""
+HEADS_FIRST = """%{0}s = "mfm.slice"(%h) {{offsets = array<i64: 0, 0, {1}, 0, 0>,
+  strides = array<i64: 1, 1, 1, 1, 1>}} : (tensor<1x4x3x3x2xf32>) -> tensor<1x4x1x3x2xf32>
+%{0} = "mfm.reshape"(%{0}s) : (tensor<1x4x1x3x2xf32>) -> tensor<1x4x3x2xf32>"""
+
+
+@pytest.mark.parametrize("reshaped", [False, True])
+def test_one_product_for_queries_keys_and_values(reshaped: bool) -> None:
+    """It loses the head three times; the parts are cut before or after the reshape to heads."""
+    parts = [
+        HEADS_FIRST.format(name, index) if reshaped else CUT.format(name, 6 * index)
+        for index, name in enumerate("qkv")
+    ]
+    if reshaped:
+        shaped = '%h = "mfm.reshape"(%p) : (tensor<1x4x18xf32>) -> tensor<1x4x3x3x2xf32>'
+        parts.insert(0, shaped)
+    random = np.random.default_rng(4)
+    parameters = {
+        "qkv": random.standard_normal((18, 8), np.float32),
+        "o": random.standard_normal((8, 6), np.float32),
+    }
+    parameters["o"][:, 2:4] = 0
+    module = parsed(FUSED.replace("PARTS", "\n".join(parts)))
+    (expected,) = interpret(function_named(module, "f"), [X], parameters)
+    prune(module, Compilation(parameters), share=1 / 3)
+    (found,) = interpret(function_named(module, "f"), [X], parameters)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert parameters["qkv.pruned"].shape == (12, 8)
+
+
 def run_steps(module: ir.Module, parameters: dict[str, Any]) -> list[Any]:
     """Results of a prefill and of a step that replaces row 2 of its cache."""
     first, keys, values = interpret(function_named(module, "prefill"), [X], parameters)
