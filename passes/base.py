@@ -34,6 +34,10 @@ class Compilation:
     """Largest magnitude per channel (last axis) of each value that `calibrate` observed."""
     correlations: dict[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
     """Per weight (N, K) of a linear operation the sum of x^T x over its inputs x (rows, K)."""
+    squares: dict[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
+    """Mean square per channel, by the same keys, of the values that linear operations read."""
+    influence: dict[str, float] = field(default_factory=dict[str, float])
+    """Per ``function.block``, a block by its module path: how far it turns the residual stream."""
 
 
 class Pass(Protocol):

@@ -16,6 +16,7 @@ from girih.dialects.mfm.convolution import windows
 from girih.passes.base import Compilation
 from girih.passes.interpreter import interpret
 from girih.passes.matching import defined_by
+from girih.passes.pruning.influence import Streams
 from girih.runtime.errors import CompilationError
 
 STATISTICS = "mfm.statistics"
@@ -30,10 +31,12 @@ class Calibrate:
     """Run each function on its calibration inputs and name the ranges that were seen.
 
     The largest magnitudes per channel go to `Compilation.statistics`; each operation gets the
-    attribute `mfm.statistics` with the name of its own. With `random` > 0 that many random inputs
-    are used for functions that have none (a fixed seed; to try passes without data). With
-    `correlations`, how the inputs of each linear operation go together is noted too, for rounding
-    that compensates its errors.
+    attribute `mfm.statistics` with the name of its own. Beside them, for the pruning passes: mean
+    squares per channel of what linear operations read, and the influence of residual blocks.
+    Nothing is left of an earlier run, which may have seen another graph. With `random` > 0 that
+    many random inputs are used for functions that have none (a fixed seed; to try passes without
+    data). With `correlations`, how the inputs of each linear operation go together is noted too,
+    for rounding that compensates its errors.
     """
 
     name: ClassVar[str] = "calibrate"
@@ -42,6 +45,13 @@ class Calibrate:
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
         """Annotate every function; raise `CompilationError` where there is no example input."""
+        for table in (
+            compilation.statistics,
+            compilation.squares,
+            compilation.influence,
+            compilation.correlations,
+        ):
+            table.clear()
         for function in module.body.operations:
             if isinstance(function, func.FuncOp):
                 name = function.name.value
@@ -75,13 +85,15 @@ def _observe(
     compilation: Compilation,
     correlations: bool,
 ) -> None:
-    statistics = compilation.statistics
+    statistics, squares = compilation.statistics, compilation.squares
+    streams = Streams(function)
     for index, op in enumerate(function.entry_block.operations):
         if len(op.results) == 1 and not isinstance(op, func.ReturnOp):
             key = f"{function.name.value}.{index}"
             op.operation.attributes[STATISTICS] = ir.StringAttr.get(key)
 
-    def record(key: str, value: NDArray[Any]) -> None:
+    def record(key: str, name: ir.Value, value: NDArray[Any]) -> None:
+        streams.observe(name, value)
         if value.dtype.kind != "f":
             return
         channels = value.shape[-1] if value.ndim else 1
@@ -90,18 +102,27 @@ def _observe(
         magnitudes = rows.max(axis=0, initial=0)  # an empty tensor has no largest magnitude
         known = statistics.get(key)
         statistics[key] = magnitudes if known is None else np.maximum(known, magnitudes)
+        if _is_multiplied(name):
+            # Every example has the same shape, and so the same part in the mean.
+            mean = np.einsum("rc,rc->c", rows, rows) / (max(len(rows), 1) * len(examples))
+            squares[key] = squares[key] + mean if key in squares else mean
+        if correlations:
+            _correlate(name, value, compilation)
 
     def observe(op: ir.OpView, value: NDArray[Any]) -> None:
-        record(op.operation.attributes[STATISTICS].value, value)
-        if correlations:
-            _correlate(op.results[0], value, compilation)
+        record(op.operation.attributes[STATISTICS].value, op.results[0], value)
 
     for inputs in examples:
         for index, value in enumerate(inputs):
-            record(argument_key(function, index), value)
-            if correlations:
-                _correlate(function.entry_block.arguments[index], value, compilation)
+            record(argument_key(function, index), function.entry_block.arguments[index], value)
         interpret(function, inputs, compilation.parameters, observe)
+    compilation.influence.update(streams.influence())
+
+
+def _is_multiplied(value: ir.Value) -> bool:
+    """Whether a linear operation reads the value's channels."""
+    users = (use.owner.operation.opview for use in value.uses)
+    return any(isinstance(user, LinearOp) and user.x == value for user in users)
 
 
 def _correlate(x: ir.Value, value: NDArray[Any], compilation: Compilation) -> None:

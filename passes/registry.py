@@ -16,10 +16,13 @@ from girih.passes.fold_constants import FoldConstants
 from girih.passes.lower_torch_fallback import LowerTorchFallback
 from girih.passes.partition import Partition
 from girih.passes.peel import Peel
+from girih.passes.prune_heads import PruneHeads
+from girih.passes.prune_hidden import PruneHidden
 from girih.passes.quantize import Quantize
 from girih.passes.recognize_activations import RecognizeActivations
 from girih.passes.recognize_attention import RecognizeAttention
 from girih.passes.recognize_rms_norm import RecognizeRmsNorm
+from girih.passes.remove_blocks import RemoveBlocks
 from girih.passes.shard_tensors import ShardTensors
 from girih.passes.simplify import Simplify
 from girih.passes.split_biased_attention import SplitBiasedAttention
@@ -38,6 +41,9 @@ PASSES: dict[str, type[Pass]] = {
         RecognizeAttention,
         Simplify,
         FoldAttentionScale,
+        RemoveBlocks,
+        PruneHeads,
+        PruneHidden,
         BooleanMasks,
         SplitBiasedAttention,
         SplitHidden,

@@ -76,3 +76,35 @@ def test_random_examples_are_the_same_each_time() -> None:
             Calibrate(random=2).run(ir.Module.parse(TEXT), compilation)
         found.append({key: value.tolist() for key, value in compilation.statistics.items()})
     assert found[0] == found[1]
+
+
+MULTIPLIED = """
+func.func @f(%x: tensor<2x3xf32>) -> tensor<2x3xf32> {
+  %w = "mfm.parameter"() {parameter = "w"} : () -> tensor<3x3xf32>
+  %0 = "mfm.multiply_scalar"(%x) {factor = 2.0 : f64} : (tensor<2x3xf32>) -> tensor<2x3xf32>
+  %1 = "mfm.linear"(%0, %w) {operandSegmentSizes = array<i32: 1, 1, 0>}
+    : (tensor<2x3xf32>, tensor<3x3xf32>) -> tensor<2x3xf32>
+  return %1 : tensor<2x3xf32>
+}
+"""
+
+
+def test_mean_squares_are_those_of_what_is_multiplied() -> None:
+    """Pruning weighs channels by them; nothing else needs any."""
+    compilation = Compilation({"w": np.eye(3, dtype=np.float32)})
+    compilation.calibration = {"f": [[FIRST], [SECOND]]}
+    with create_context(), ir.Location.unknown():
+        Calibrate().run(ir.Module.parse(MULTIPLIED), compilation)
+    assert {key: value.tolist() for key, value in compilation.squares.items()} == {
+        "f.1": [(4 + 64) / 4, (16 + 100) / 4, 36 / 4]
+    }
+
+
+def test_a_second_run_forgets_the_first() -> None:
+    """The graph, and with it the shapes, may have changed in between."""
+    module, compilation = calibrated([[FIRST, np.array([1])]])
+    compilation.calibration["f"] = [[SECOND, np.array([1])]]
+    with module.context, ir.Location.unknown():
+        Calibrate().run(module, compilation)
+    function = function_named(module, "f")
+    assert compilation.statistics[argument_key(function, 0)].tolist() == [4, 0, 0]
