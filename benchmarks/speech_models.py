@@ -24,13 +24,15 @@ from kept import ROOT, compiler_digest, file_digest, place
 from numpy.typing import NDArray
 from rich.progress import track
 from speech_data import synthesized
+from tokenizers import Tokenizer
 
 from girih.compiler.artifact import load
+from girih.compiler.files import replacing
 from girih.compiler.models.speech import EagerSpeech, compile_whisper
 from girih.compiler.models.whisper import pretrained
 from girih.compiler.recipe import Recipe
 from girih.runtime.audio import log_mel, read_audio, windows
-from girih.runtime.transcription import Checkpoint, Transcriber
+from girih.runtime.transcription import Checkpoint
 
 SHARED = ROOT.parent / "shared" / "data" / "speech"
 
@@ -95,7 +97,8 @@ class Whisper:
             with np.load(path) as kept:
                 return Reference(tuple(kept["tokens"].tolist()), kept["logits"])
         found = reference(self.float32, clip.features(), rules)
-        _write(path, lambda file: np.savez(file, tokens=found.tokens, logits=found.logits))
+        with replacing(path) as file:
+            np.savez(file, tokens=found.tokens, logits=found.logits)
         return found
 
     def agreement(self, name: str, model: Callable[[], Logits], clip: Spoken) -> Agreement:
@@ -109,7 +112,8 @@ class Whisper:
             kept = json.loads(path.read_text())
             return Agreement(**kept | {"tokens": tuple(kept["tokens"])})
         found = agreement(model(), clip.features(), rules, self.reference(clip))
-        _write(path, lambda file: file.write(json.dumps(asdict(found)).encode()))
+        with replacing(path) as file:
+            file.write(json.dumps(asdict(found)).encode())
         return found
 
     def score(self, name: str, model: Callable[[], Logits], clips: Sequence[Spoken]) -> Score:
@@ -148,7 +152,7 @@ class Whisper:
         return path
 
     def _texts(self, transcripts: Sequence[Sequence[int]]) -> list[str]:
-        tokenizer = Transcriber(EagerSpeech(self.model), self.checkpoint).tokenizer
+        tokenizer = Tokenizer.from_file(str(self.checkpoint.tokenizer_file()))
         return [tokenizer.decode(list(tokens)) for tokens in transcripts]
 
 
@@ -156,11 +160,3 @@ class Whisper:
 def logits_of(artifact: Path) -> Logits:
     """A compiled program on IREE."""
     return Stepwise(CompiledLogits(load(artifact).session("iree")))
-
-
-def _write(path: Path, write: Callable[[Any], Any]) -> None:
-    """Write a file whole or not at all."""
-    unfinished = path.with_suffix(".part")
-    with unfinished.open("wb") as file:
-        write(file)
-    unfinished.rename(path)
