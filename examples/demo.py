@@ -20,13 +20,22 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from girih.compiler.models.speech import EagerSpeech, compile_whisper
+from girih.compiler.models.whisper import pretrained
 from girih.compiler.program import CompiledProgram
 from girih.runtime.audio import SAMPLE_RATE, log_mel
 from girih.runtime.errors import GirihError
 from girih.runtime.report import Report
 from girih.runtime.report_html import html
 from girih.runtime.report_timeline import timeline_json
-from girih.runtime.transcription import CompiledSpeech, SpeechModel, Transcriber, Transcript
+from girih.runtime.transcription import (
+    CHECKPOINTS,
+    TINY_ENGLISH,
+    Checkpoint,
+    CompiledSpeech,
+    SpeechModel,
+    Transcriber,
+    Transcript,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 CALIBRATION = sorted((ROOT / "examples" / "data" / "calibration").glob("*.wav"))
@@ -65,7 +74,9 @@ class Run:
     wall_seconds: float
 
 
-def compile_with_progress(console: Console, target: str, recipe: str) -> CompiledProgram:
+def compile_with_progress(
+    console: Console, checkpoint: Checkpoint, target: str, recipe: str
+) -> CompiledProgram:
     """Compile, showing the stage at work; where nobody watches, one line per stage."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as display:
@@ -76,13 +87,19 @@ def compile_with_progress(console: Console, target: str, recipe: str) -> Compile
             if not console.is_terminal:
                 console.print(f"compile: {stage}")
 
-        return compile_whisper(target, recipe, calibration_audio=CALIBRATION, progress=show)
+        return compile_whisper(
+            target,
+            recipe,
+            calibration_audio=CALIBRATION,
+            checkpoint=checkpoint,
+            progress=show,
+        )
 
 
-def transcribe(model: SpeechModel, clip: Path) -> Run:
+def transcribe(model: SpeechModel, checkpoint: Checkpoint, clip: Path) -> Run:
     """One clip on one device, with its logits and its time."""
     recorder = Recorder(model)
-    transcriber = Transcriber(recorder)
+    transcriber = Transcriber(recorder, checkpoint)
     start = time.perf_counter()
     transcript = transcriber.transcribe(clip)
     return Run(transcript, recorder.logits, time.perf_counter() - start)
@@ -125,11 +142,13 @@ def show(console: Console, clip: Path, runs: dict[str, Run], recipe: str) -> boo
     return not found
 
 
-def write_reports(folder: Path, program: CompiledProgram, reports: dict[str, Report]) -> None:
+def write_reports(
+    folder: Path, title: str, program: CompiledProgram, reports: dict[str, Report]
+) -> None:
     """Write report.html, report.json and timeline.json."""
     folder.mkdir(parents=True, exist_ok=True)
     target = program.executable.target.name
-    (folder / "report.html").write_text(html(reports, f"Whisper tiny.en on target {target}"))
+    (folder / "report.html").write_text(html(reports, f"{title} on target {target}"))
     values = ",\n".join(f'"{name}": {report.to_json()}' for name, report in reports.items())
     (folder / "report.json").write_text(f"{{{values}}}\n")
     (folder / "timeline.json").write_text(timeline_json(program["encode"].cost().report))
@@ -137,25 +156,29 @@ def write_reports(folder: Path, program: CompiledProgram, reports: dict[str, Rep
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", choices=CHECKPOINTS, default=TINY_ENGLISH.name)
     parser.add_argument("--target", default="edge")
     parser.add_argument("--recipe", default="w8a8")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "demo")
     options = parser.parse_args(arguments)
     console = Console()
     try:
-        return demonstrate(console, options.target, options.recipe, options.output)
+        checkpoint = CHECKPOINTS[options.model]
+        return demonstrate(console, checkpoint, options.target, options.recipe, options.output)
     except GirihError as error:
         console.print(f"[red]error:[/red] {error}")
         return 1
 
 
-def demonstrate(console: Console, target: str, recipe: str, output: Path) -> int:
+def demonstrate(
+    console: Console, checkpoint: Checkpoint, target: str, recipe: str, output: Path
+) -> int:
     """Compile, transcribe, compare, report; 0 where the compiled devices agree."""
     start = time.perf_counter()
-    program = compile_with_progress(console, target, recipe)
+    program = compile_with_progress(console, checkpoint, target, recipe)
     console.print(f"compiled for target {target} in {time.perf_counter() - start:.0f} s")
     devices: dict[str, SpeechModel] = {
-        "torch": EagerSpeech(),
+        "torch": EagerSpeech(pretrained(checkpoint)),
         "iree": CompiledSpeech(program.session("iree")),
     }
     accelerated = program.session("npu")
@@ -167,7 +190,7 @@ def demonstrate(console: Console, target: str, recipe: str, output: Path) -> int
         if not clip.is_file():
             console.print(f"\n{clip.name} is not here: left out")
             continue
-        runs = {device: transcribe(model, clip) for device, model in devices.items()}
+        runs = {device: transcribe(model, checkpoint, clip) for device, model in devices.items()}
         agree &= show(console, clip, runs, recipe)
 
     encode, steps = accelerated.reports["encode"][0], accelerated.reports["decode"]
@@ -179,7 +202,7 @@ def demonstrate(console: Console, target: str, recipe: str, output: Path) -> int
     host |= {(operation.name, operation.reason) for operation in steps[0].host_operations}
     for name, reason in sorted(host):
         console.print(f"on the host: {name}: {reason}")
-    write_reports(output, program, reports)
+    write_reports(output, checkpoint.title, program, reports)
     console.print(f"reports: {output}/report.html, report.json, timeline.json (ui.perfetto.dev)")
     if not agree:
         console.print("[red]FAILED: the compiled devices differ[/red]")

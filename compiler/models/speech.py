@@ -1,4 +1,4 @@
-"""Whisper tiny.en, compiled: entry points, states and calibration in one call."""
+"""Whisper, compiled: entry points, states and calibration in one call."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from girih.compiler.compilation import Entry, compile
-from girih.compiler.models.whisper import WhisperDecode, WhisperEncode, tiny_english
+from girih.compiler.models.whisper import WhisperDecode, WhisperEncode, pretrained
 from girih.compiler.program import CompiledProgram
 from girih.compiler.recipe import Recipe
 from girih.runtime.audio import log_mel, read_audio, windows
 from girih.runtime.errors import CompilationError
 from girih.runtime.generation import generate
 from girih.runtime.target import Target
-from girih.runtime.transcription import ENGLISH_RULES
+from girih.runtime.transcription import TINY_ENGLISH, Checkpoint
 
 Array = NDArray[Any]
 Inputs = tuple[Tensor, ...]
@@ -34,7 +34,7 @@ class EagerSpeech:
     """
 
     def __init__(self, model: Any | None = None) -> None:
-        self.model = tiny_english() if model is None else model
+        self.model = pretrained() if model is None else model
         self.encoder = WhisperEncode(self.model).eval()
         self.decoder = WhisperDecode(self.model).eval()
         self.record: list[Inputs] | None = None
@@ -82,7 +82,9 @@ def whisper_entries(model: Any) -> dict[str, Entry]:
     }
 
 
-def whisper_calibration(model: Any, audio: Sequence[str | Path]) -> dict[str, list[Inputs]]:
+def whisper_calibration(
+    model: Any, audio: Sequence[str | Path], checkpoint: Checkpoint = TINY_ENGLISH
+) -> dict[str, list[Inputs]]:
     """Inputs of both entry points while the float model transcribes the clips greedily."""
     if not audio:
         raise CompilationError("calibration needs at least one audio clip")
@@ -95,7 +97,7 @@ def whisper_calibration(model: Any, audio: Sequence[str | Path]) -> dict[str, li
         if number < _DECODED_CLIPS:
             eager.record = steps
             eager.encode(window)
-            generate(eager.decode, ENGLISH_RULES)
+            generate(eager.decode, checkpoint.rules)
     return {"encode": features, "decode": steps}
 
 
@@ -104,25 +106,27 @@ def compile_whisper(
     recipe: str | Path | Recipe = "w8a8",
     *,
     calibration_audio: Sequence[str | Path],
+    checkpoint: Checkpoint = TINY_ENGLISH,
     model: Any | None = None,
     dump_ir: str | Path | None = None,
     progress: Callable[[str], None] = lambda stage: None,
     strict: bool = False,
     mapping: Path | None = None,
 ) -> CompiledProgram:
-    """Compile Whisper tiny.en (or `model`) to a program with the entries ``encode`` and ``decode``.
+    """Compile a Whisper to a program with the entries ``encode`` and ``decode``.
 
-    Wrap a session of it in `girih.runtime.transcription.CompiledSpeech` to transcribe. Ranges of
-    activations come from `calibration_audio`: a handful of varied clips.
+    `model` stands in for the checkpoint's weights; the checkpoint's rules say how calibration
+    decodes. Wrap a session of the program in `girih.runtime.transcription.CompiledSpeech` to
+    transcribe. Ranges of activations come from `calibration_audio`: a handful of varied clips.
 
     Raises `GirihError`: no weights, no audio, or a target or recipe that can not be used.
     """
     progress("read weights")
-    model = tiny_english() if model is None else model
+    model = pretrained(checkpoint) if model is None else model
     calibration = None
     if Recipe.load(recipe).quantized:
         progress(f"listen to {len(calibration_audio)} calibration clips")
-        calibration = whisper_calibration(model, calibration_audio)
+        calibration = whisper_calibration(model, calibration_audio, checkpoint)
     return compile(
         whisper_entries(model),
         target=target,

