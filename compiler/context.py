@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch_mlir import ir
-from torch_mlir._mlir_libs import _mlir
+from torch_mlir import _mlir_libs, ir
 from torch_mlir.dialects import torch as torch_dialect
 from torch_mlir.passmanager import PassManager
 
@@ -14,8 +13,8 @@ from girih.dialects.npu import Npu
 
 # The bindings look for a module of a dialect's name at every look at one of its operations, until
 # they have found one: without this, half of a compilation is spent in Python's import machinery.
-_bindings: Any = _mlir
-_bindings.globals.append_dialect_search_prefix("girih.dialects")
+_bindings: Any = _mlir_libs
+_bindings._mlir.globals.append_dialect_search_prefix("girih.dialects")
 
 
 def create_context() -> ir.Context:
