@@ -25,10 +25,13 @@ from girih.passes.fold_attention_scale import FoldAttentionScale
 from girih.passes.fold_constants import FoldConstants
 from girih.passes.lower_torch_fallback import LowerTorchFallback
 from girih.passes.peel import Peel
+from girih.passes.prune_heads import PruneHeads
+from girih.passes.prune_hidden import PruneHidden
 from girih.passes.quantize import Quantize
 from girih.passes.recognize_activations import RecognizeActivations
 from girih.passes.recognize_attention import RecognizeAttention
 from girih.passes.recognize_rms_norm import RecognizeRmsNorm
+from girih.passes.remove_blocks import RemoveBlocks
 from girih.passes.simplify import Simplify
 from girih.passes.split_biased_attention import SplitBiasedAttention
 from girih.passes.split_hidden import SplitHidden
@@ -52,6 +55,9 @@ def graph_passes(recipe: Recipe, values: bool = True) -> list[Pass]:
         Simplify(),  # transposes meet and cancel once nothing constant stands between them
         FoldAttentionScale(),  # a factor on the queries costs nothing inside the score's rescale
     ]
+    if recipe.pruning:
+        passes += [Calibrate()] if values else []  # what matters least is seen on examples
+        passes += _pruning(recipe)
     if recipe.quantized:
         passes += [
             BooleanMasks(),  # integer scores are hidden or not: nothing is added to them
@@ -65,6 +71,18 @@ def graph_passes(recipe: Recipe, values: bool = True) -> list[Pass]:
             ),
         ]
     return passes
+
+
+def _pruning(recipe: Recipe) -> list[Pass]:
+    """Blocks before heads before channels: what goes as a whole needs no choice of its parts."""
+    blocks = [RemoveBlocks(each.blocks, each.match) for each in recipe.pruning if each.blocks]
+    heads = [PruneHeads(each.heads, each.match) for each in recipe.pruning if each.heads]
+    hidden = [
+        PruneHidden(each.hidden, each.match, each.multiple)
+        for each in recipe.pruning
+        if each.hidden
+    ]
+    return [*blocks, *heads, *hidden]
 
 
 def host_passes() -> list[Pass]:

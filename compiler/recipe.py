@@ -6,10 +6,34 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from girih.passes.quantization.rules import NodeRule, Weights
 from girih.runtime.errors import CompilationError
+
+
+class Pruning(BaseModel):
+    """What goes from the nodes that a pattern matches: hidden channels, heads or whole blocks.
+
+    match: a module's path, with ``*`` and ``?`` as in file names. Exactly one of hidden: a share of
+    the channels of MLPs, of which a multiple of `multiple` stay; heads: a share of those of
+    attentions; blocks: so many, of those that matter least. The passes prune-hidden, prune-heads
+    and remove-blocks say how they choose.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    match: str = Field(default="*", min_length=1)
+    hidden: float | None = Field(default=None, ge=0, lt=1)
+    heads: float | None = Field(default=None, ge=0, lt=1)
+    blocks: int | None = Field(default=None, ge=1)
+    multiple: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Pruning:
+        if sum(each is not None for each in (self.hidden, self.heads, self.blocks)) != 1:
+            raise ValueError("expected exactly one of hidden, heads and blocks")
+        return self
 
 
 class Recipe(BaseModel):
@@ -22,7 +46,9 @@ class Recipe(BaseModel):
     weights that read it (SmoothQuant's alpha, Xiao et al. 2023); 0 turns it off. rounding: of
     weights of 4 bits, each to its ``nearest``, or later ones making up for the errors of earlier
     ones on the calibration inputs (``compensated``: GPTQ, Frantar et al. 2023). tables: bits of
-    what is added or looked up and multiplied with nothing, such as positions.
+    what is added or looked up and multiplied with nothing, such as positions. pruning: what goes
+    before anything else, by what the calibration inputs say of it: blocks first, then heads, then
+    hidden channels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +59,7 @@ class Recipe(BaseModel):
     smoothing: float = Field(default=0.5, ge=0, le=1)
     rounding: Literal["nearest", "compensated"] = "compensated"
     tables: Literal[8, 16] = 16
+    pruning: tuple[Pruning, ...] = ()
 
     @property
     def quantized(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sysconfig
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from torch_mlir import ir
@@ -18,6 +19,12 @@ _PACKAGES = ("torch", "torch_mlir", "torchgen", "functorch", "einops")
 
 Frame = tuple[str, int]
 """File and line."""
+
+
+def lies_in(path: str, pattern: str) -> bool:
+    """Whether a module, or one that it lies in, matches a pattern of ``*`` and ``?``."""
+    parts = path.split(".")
+    return any(fnmatchcase(".".join(parts[:count]), pattern) for count in range(1, len(parts) + 1))
 
 
 def source_line(location: ir.Location) -> str:

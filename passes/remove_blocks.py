@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch_mlir.dialects import func
 from girih.dialects.mfm import LinearOp
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import erase_unused
+from girih.passes.locations import lies_in
 from girih.passes.pruning.blocks import Block, blocks_of
 from girih.passes.pruning.importance import weight_name
 from girih.passes.pruning.influence import influence_key
@@ -86,9 +86,7 @@ def _matching(functions: Sequence[func.FuncOp], pattern: str) -> list[_Everywher
     for function in functions:
         outer = ""
         for block in blocks_of(function):
-            if not fnmatchcase(block.path, pattern) or (
-                outer and block.path.startswith(f"{outer}.")
-            ):
+            if not lies_in(block.path, pattern) or (outer and block.path.startswith(f"{outer}.")):
                 continue
             outer = block.path
             same = (each for each in found if _is_same(block, each))

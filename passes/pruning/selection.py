@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import numpy as np
 
+from girih.passes.locations import lies_in
 from girih.passes.pruning.group import Group, Groups
 from girih.passes.pruning.importance import least_first
 from girih.runtime.errors import CompilationError
@@ -22,8 +22,8 @@ class Candidate:
     reason: str = ""
 
     def matches(self, pattern: str) -> bool:
-        """Whether a glob of module paths names one of the candidate's modules."""
-        return any(fnmatchcase(path, pattern) for path in self.paths)
+        """Whether a pattern names one of the candidate's modules, or one that it lies in."""
+        return any(lies_in(path, pattern) for path in self.paths)
 
 
 def refuse_share(name: str, share: float) -> None:

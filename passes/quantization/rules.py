@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +11,7 @@ from torch_mlir import ir
 from torch_mlir.dialects import func
 
 from girih.dialects.mfm import Conv1dOp, EmbeddingOp, LinearOp, ParameterOp
+from girih.passes.locations import lies_in
 from girih.passes.matching import defined_by
 from girih.runtime.errors import CompilationError
 
@@ -39,9 +39,7 @@ class NodeRule(BaseModel):
 
     def holds_for(self, node: str) -> bool:
         """Whether a node, or one that it lies in, matches."""
-        parts = node.split(".")
-        ancestors = (".".join(parts[:count]) for count in range(1, len(parts) + 1))
-        return any(fnmatchcase(each, self.match) for each in ancestors)
+        return lies_in(node, self.match)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import girih
+from girih.compiler.recipe import Pruning
 from girih.passes.quantization.rules import NodeRule
 
 
@@ -133,6 +134,9 @@ def test_a_file_says_the_same(tmp_path: Path) -> None:
         ("name: x\nweights: 5", "weights"),
         ("name: x\nrules: [{match: a, bits: 4}]", "bits"),
         ("name: x\nrules: [{match: '', weights: 4}]", "match"),
+        ("name: x\npruning: [{match: a}]", "exactly one of hidden, heads and blocks"),
+        ("name: x\npruning: [{hidden: 0.5, blocks: 1}]", "exactly one of hidden, heads and blocks"),
+        ("name: x\npruning: [{hidden: 1.0}]", "less than 1"),
         ("- 1", "dictionary"),
         ("name: [", "recipe"),
     ],
@@ -148,3 +152,31 @@ def test_a_rule_for_nothing_is_refused(model: Model) -> None:
     recipe = girih.Recipe(name="x", rules=(NodeRule(match="decoder", weights=4),))
     with pytest.raises(girih.CompilationError, match="or convolution lies in 'decoder'"):
         girih.compile(model, (TOKENS,), recipe=recipe)
+
+
+def test_what_is_pruned_costs_nothing(model: Model) -> None:
+    """Half of the channels of one block and all of the other: the same integers everywhere."""
+    pruning = (
+        Pruning(match="blocks.0", hidden=0.5, multiple=32),
+        Pruning(match="blocks.*", blocks=1),
+    )
+    recipe = girih.Recipe(name="pruned", weights=4, pruning=pruning[1:])
+    compare(model, recipe)
+    smaller = girih.Recipe(name="smaller", pruning=pruning[:1])
+    macs = {
+        each.name: girih.compile(model, (TOKENS,), target="small", recipe=each)
+        .simulate(TOKENS)
+        .report.macs
+        for each in (girih.Recipe(name="whole"), smaller, recipe)
+    }
+    mlp = 2 * 12 * 64 * 128
+    assert macs["whole"] - macs["smaller"] == mlp // 2
+    assert macs["whole"] - macs["pruned"] == mlp
+
+
+def test_a_float_program_is_pruned_too(model: Model) -> None:
+    recipe = girih.Recipe(name="float", weights="float", pruning=(Pruning(hidden=0.5),))
+    program = girih.compile(model, (TOKENS,), recipe=recipe)
+    eager = model(TOKENS).detach().numpy()
+    found = program(TOKENS)[0]
+    assert 0 < np.abs(found - eager).max() < np.abs(eager).max()
