@@ -127,17 +127,25 @@ def _is_multiplied(value: ir.Value) -> bool:
 
 def _correlate(x: ir.Value, value: NDArray[Any], compilation: Compilation) -> None:
     """Add x^T x to what is known of the weights that the value is multiplied with."""
-    seen: dict[str, NDArray[Any]] = {}
+    squares: dict[tuple[int, ...], NDArray[Any]] = {}
+    found: dict[str, NDArray[Any]] = {}
     for use in x.uses:
         user = use.owner.operation.opview
         if not isinstance(user, LinearOp | Conv1dOp) or user.x != x:
             continue
         weight = defined_by(user.weight, ParameterOp)
-        if weight is not None:
-            seen[weight.parameter.value] = _rows(user, value)
-    for name, rows in seen.items():
+        if weight is None:
+            continue
+        # Queries, keys and values read the same rows: their product is taken once.
+        window: tuple[int, ...] = ()
+        if isinstance(user, Conv1dOp):
+            window = (user.kernel.value, user.stride.value, user.padding.value)
+        if window not in squares:
+            rows = _rows(user, value)
+            squares[window] = rows.T @ rows
+        found[weight.parameter.value] = squares[window]
+    for name, square in found.items():
         known = compilation.correlations.get(name)
-        square = rows.T @ rows
         compilation.correlations[name] = square if known is None else known + square
 
 

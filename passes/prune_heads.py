@@ -35,8 +35,8 @@ class PruneHeads:
     (Sun et al. 2023) for whole heads. Without calibration the squares of the weights that make
     queries, keys and values stand for the mean.
 
-    `match` is a glob of module paths, of which the attention's or one of its linear operations'
-    must match. Heads go in all functions at once: whoever reads a projection's weight by its name,
+    `match` is a pattern of module paths, for all that lies in them, of which the attention's or one
+    of its linear operations' must match. Heads go in all functions at once: whoever reads a projection's weight by its name,
     or a cache by its state's name, loses the same heads, and caches get the smaller shape in every
     signature and in the calibration inputs. So keys and values from another entry point stay
     consistent. An attention stays whole where its heads show in arguments or results that are no

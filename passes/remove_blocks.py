@@ -41,10 +41,10 @@ class RemoveBlocks:
     stream before and after it (ShortGPT, Men et al. 2024), which `calibrate` observes; where
     nothing was observed, as in an estimate of time, the last ones go.
 
-    `match` is a glob of module paths; of blocks within a block that it names, only the outer one
-    counts. ``match="model.layers.7", count=1`` removes one block by name. A block goes from all
-    functions that have its path or weights. Caches that then nobody reads leave all signatures
-    and the calibration inputs.
+    `match` is a pattern of module paths, for all that lies in them; of blocks within a block that
+    it names, only the outer one counts. ``match="model.layers.7", count=1`` removes one block by
+    name. A block goes from all functions that have its path or weights. Caches that then nobody
+    reads leave all signatures and the calibration inputs.
     """
 
     name: ClassVar[str] = "remove-blocks"
