@@ -36,11 +36,12 @@ class PruneHeads:
     queries, keys and values stand for the mean.
 
     `match` is a pattern of module paths, for all that lies in them, of which the attention's or one
-    of its linear operations' must match. Heads go in all functions at once: whoever reads a projection's weight by its name,
-    or a cache by its state's name, loses the same heads, and caches get the smaller shape in every
-    signature and in the calibration inputs. So keys and values from another entry point stay
-    consistent. An attention stays whole where its heads show in arguments or results that are no
-    states, or tie it to another attention's (a bias per head that layers share).
+    of its linear operations' must match. Heads go in all functions at once: whoever reads a
+    projection's weight by its name, or a cache by its state's name, loses the same heads, and
+    caches get the smaller shape in every signature and in the calibration inputs. So keys and
+    values from another entry point stay consistent. An attention stays whole where its heads show
+    in arguments or results that are no states, or tie it to another attention's (a bias per head
+    that layers share).
     """
 
     name: ClassVar[str] = "prune-heads"

@@ -44,9 +44,9 @@ class PruneHidden:
     and bias, stands for its root mean square.
 
     `match` is a pattern of module paths, for all that lies in them, of which one linear operation's
-    must match. The kept channels are rounded up to a multiple of `multiple`, such as the width of the target's array.
-    Functions that share weights lose the same channels; an MLP whose channels something else
-    reads, or whose weights something else reads in another way, stays whole.
+    must match. The kept channels are rounded up to a multiple of `multiple`, such as the width of
+    the target's array. Functions that share weights lose the same channels; an MLP whose channels
+    something else reads, or whose weights something else reads in another way, stays whole.
     """
 
     name: ClassVar[str] = "prune-hidden"
