@@ -41,12 +41,9 @@ from girih.passes.widen_parameters import WidenParameters
 from girih.runtime.errors import CompilationError
 
 
-def graph_passes(recipe: Recipe, values: bool = True) -> list[Pass]:
-    """From torch to the quantized graph: what every backend starts from.
-
-    Without `values`, weights are hollow, and the graph is good for its cost alone.
-    """
-    passes: list[Pass] = [
+def float_passes() -> list[Pass]:
+    """From torch to the graph in `mfm`, in float."""
+    return [
         ConvertTorchToMfm(),  # a closed set of operations, or torch with a reason
         FoldConstants(),  # position tables and the like become weights before anyone counts them
         RecognizeActivations(),  # one operation each, which transposes may then move past
@@ -55,9 +52,17 @@ def graph_passes(recipe: Recipe, values: bool = True) -> list[Pass]:
         Simplify(),  # transposes meet and cancel once nothing constant stands between them
         FoldAttentionScale(),  # a factor on the queries costs nothing inside the score's rescale
     ]
+
+
+def graph_passes(recipe: Recipe, values: bool = True) -> list[Pass]:
+    """From torch to the quantized graph: what every backend starts from.
+
+    Without `values`, weights are hollow, and the graph is good for its cost alone.
+    """
+    passes = float_passes()
     if recipe.pruning:
         passes += [Calibrate()] if values else []  # what matters least is seen on examples
-        passes += _pruning(recipe)
+        passes += pruning_passes(recipe)
     if recipe.quantized:
         passes += [
             BooleanMasks(),  # integer scores are hidden or not: nothing is added to them
@@ -73,7 +78,7 @@ def graph_passes(recipe: Recipe, values: bool = True) -> list[Pass]:
     return passes
 
 
-def _pruning(recipe: Recipe) -> list[Pass]:
+def pruning_passes(recipe: Recipe) -> list[Pass]:
     """Blocks before heads before channels: what goes as a whole needs no choice of its parts."""
     blocks = [RemoveBlocks(each.blocks, each.match) for each in recipe.pruning if each.blocks]
     heads = [PruneHeads(each.heads, each.match) for each in recipe.pruning if each.heads]

@@ -50,7 +50,7 @@ def interpret(
         elif isinstance(op, Operation):
             result = op.reference(*(values[operand] for operand in op.operands))
         else:
-            result = _run_in_torch(op, [values[operand] for operand in op.operands])
+            result = run_in_torch(op, [values[operand] for operand in op.operands])
         if observer is not None and isinstance(result, np.ndarray):
             observer(op, result)
         results = [result] if len(op.results) == 1 else result
@@ -64,7 +64,8 @@ def interpret(
     raise CompilationError(f"function @{function.name.value} does not return")
 
 
-def _run_in_torch(op: ir.OpView, operands: list[Any]) -> Any:
+def run_in_torch(op: ir.OpView, operands: list[Any]) -> Any:
+    """What an operation that stayed in torch computes of torch's values."""
     name = op.operation.name
     if name == "torch.operator":
         name = op.operation.attributes["name"].value
