@@ -59,7 +59,12 @@ def graph_passes(recipe: Recipe, values: bool = True) -> list[Pass]:
 
     Without `values`, weights are hollow, and the graph is good for its cost alone.
     """
-    passes = float_passes()
+    return [*float_passes(), *shaping_passes(recipe, values), *integer_passes(recipe)]
+
+
+def shaping_passes(recipe: Recipe, values: bool = True) -> list[Pass]:
+    """What a recipe does to the graph while its numbers are floats, and a last look at those."""
+    passes: list[Pass] = []
     if recipe.pruning:
         passes += [Calibrate()] if values else []  # what matters least is seen on examples
         passes += pruning_passes(recipe)
@@ -71,11 +76,24 @@ def graph_passes(recipe: Recipe, values: bool = True) -> list[Pass]:
             CheckTarget(),  # refuses in a second what tile would refuse after calibration
             # the last look at float values
             Calibrate(correlations=recipe.compensates) if values else AssumeRanges(),
-            Quantize(  # from here on a program is integers
-                recipe.smoothing, recipe.weights, recipe.rules, recipe.compensates, recipe.tables
-            ),
         ]
     return passes
+
+
+def integer_passes(recipe: Recipe, notes: bool = False) -> list[Pass]:
+    """From here on a program is integers, unless the recipe leaves all of it float."""
+    if not recipe.quantized:
+        return []
+    return [
+        Quantize(
+            recipe.smoothing,
+            recipe.weights,
+            recipe.rules,
+            recipe.compensates,
+            recipe.tables,
+            notes,
+        )
+    ]
 
 
 def pruning_passes(recipe: Recipe) -> list[Pass]:

@@ -50,6 +50,7 @@ class Calibrate:
             compilation.squares,
             compilation.influence,
             compilation.correlations,
+            compilation.units,
         ):
             table.clear()
         for function in module.body.operations:

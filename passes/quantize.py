@@ -36,7 +36,8 @@ class Quantize:
     others hold; those of 4 bits have a scale for each group of 32. If it `compensates`, and
     `calibrate` noted how inputs go together, later weights of a row make up for the rounding of
     earlier ones. `tables` that are added or looked up, and multiplied with nothing, such as
-    positions, have 16 bits or 8.
+    positions, have 16 bits or 8. With `notes`, each operation says which float value its result
+    stands for (`mfm.stands_for`), and `Compilation.units` what the integers are worth.
     """
 
     name: ClassVar[str] = "quantize"
@@ -45,6 +46,7 @@ class Quantize:
     rules: tuple[NodeRule, ...] = ()
     compensates: bool = False
     tables: Literal[8, 16] = 16
+    notes: bool = False
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
         """Rewrite every function; raise `CompilationError` for what was not calibrated."""
@@ -71,4 +73,5 @@ class Quantize:
                 precisions,
                 self.compensates,
                 self.tables,
+                self.notes,
             ).run()

@@ -243,10 +243,14 @@ class Plan:
             weights.append(np.abs(rows).reshape(-1, channels).max(axis=0))
         key = producer.attributes[STATISTICS].value
         activation = np.maximum(self.compilation.statistics[key], group.maximum * 1e-3)
-        weight = np.maximum(np.max(weights, axis=0), 1e-5)
-        factor = activation**smoothing / weight ** (1 - smoothing)
-        # Rounded to float32 so that activation and weight are scaled by the same number.
-        group.factor = (factor / factor.max()).astype(np.float32).astype(np.float64)
+        known = self.compilation.units.get(key)
+        factor = None if known is None else known.factor
+        if factor is None:
+            weight = np.maximum(np.max(weights, axis=0), 1e-5)
+            factor = activation**smoothing / weight ** (1 - smoothing)
+            # Rounded to float32 so that activation and weight are scaled by the same number.
+            factor = (factor / factor.max()).astype(np.float32).astype(np.float64)
+        group.factor = factor
         group.maximum = float((activation / group.factor).max())
 
 
