@@ -10,9 +10,11 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from girih.compiler.adaptation.adapting import adapt
     from girih.compiler.artifact import load
     from girih.compiler.checkpoint import empty_weights, load_checkpoint
     from girih.compiler.compilation import DecisionWarning, Entry, ExportWarning, compile
+    from girih.compiler.differentiable.graph import Call
     from girih.compiler.estimation import estimate
     from girih.compiler.generator import (
         Generator,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArtifactError",
+    "Call",
     "CompilationError",
     "DecisionWarning",
     "Entry",
@@ -60,6 +63,7 @@ __all__ = [
     "Target",
     "TargetError",
     "__version__",
+    "adapt",
     "compile",
     "compile_generator",
     "empty_weights",
@@ -76,6 +80,7 @@ __version__ = "0.1.0"
 # A new name goes here, in __all__ and, for type checkers, in the block above.
 _HOMES = {
     "ArtifactError": "girih.runtime.errors",
+    "Call": "girih.compiler.differentiable.graph",
     "CompilationError": "girih.runtime.errors",
     "Entry": "girih.compiler.compilation",
     "EntryPoint": "girih.compiler.program",
@@ -96,6 +101,7 @@ _HOMES = {
     "Site": "girih.compiler.patches",
     "Target": "girih.runtime.target",
     "TargetError": "girih.runtime.errors",
+    "adapt": "girih.compiler.adaptation.adapting",
     "compile": "girih.compiler.compilation",
     "compile_generator": "girih.compiler.generator",
     "empty_weights": "girih.compiler.checkpoint",

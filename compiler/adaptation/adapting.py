@@ -127,7 +127,7 @@ def adapt(
         )
     known = episodes_of(entries, episodes)
     examples = {} if calibration is None else calibration_examples(entries, calibration)
-    place = _made(folder)
+    place = _place(folder)
     context = create_context()
     with context, ir.Location.unknown():
         graph, parameters = import_entries(entries, patches, progress)
@@ -162,6 +162,9 @@ def _train(
     progress: Callable[[str], None],
 ) -> dict[str, Array]:
     """Trained weights by name, for a graph that is float still and calibrated."""
+    # Factors of smoothing come from the weights as they were, wherever training goes on.
+    first = replace(compilation, parameters=dict(compilation.parameters))
+    run_passes(copy_module(graph), integer_passes(recipe, notes=True), first)
     floats = TorchGraph(copy_module(graph))
     integers = IntegerGraph()
     adapters = Adapters(trained_weights(graph, settings), compilation.parameters, settings)
@@ -207,10 +210,10 @@ def _arrays(
     return [*lengths, *calls, *examples]
 
 
-def _made(folder: str | Path) -> Path:
+def _place(folder: str | Path) -> Path:
     place = Path(folder)
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: not a folder to write to: {error.strerror}") from error
+    if place.exists() and not place.is_dir():
+        raise InputError(f"{folder}: is a file, expected a folder")
+    if not place.absolute().parent.is_dir():
+        raise InputError(f"{folder}: no folder {place.parent}")
     return place
