@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from girih.compiler.compilation import Entry, compile
+from girih.compiler.differentiable.graph import Call, Episode
 from girih.compiler.models.whisper import WhisperDecode, WhisperEncode, pretrained
 from girih.compiler.program import CompiledProgram
 from girih.compiler.recipe import Recipe
@@ -99,6 +100,35 @@ def whisper_calibration(
             eager.encode(window)
             generate(eager.decode, checkpoint.rules)
     return {"encode": features, "decode": steps}
+
+
+def whisper_episodes(
+    model: Any, audio: Sequence[str | Path], checkpoint: Checkpoint = TINY_ENGLISH
+) -> list[Episode]:
+    """Every window of the clips: its features, then what the float model says of it, by tokens.
+
+    Calls of the entries of `whisper_entries`; the transcript is the float model's own, greedily.
+    """
+    if not audio:
+        raise CompilationError("episodes need at least one audio clip")
+    eager = EagerSpeech(model)
+    return [
+        _episode(eager, log_mel(window), checkpoint)
+        for path in audio
+        for window in windows(read_audio(path))
+    ]
+
+
+def _episode(eager: EagerSpeech, features: Array, checkpoint: Checkpoint) -> Episode:
+    calls = [Call("encode", (torch.from_numpy(features),))]
+    eager.encode(features)
+
+    def step(token: int, position: int) -> Array:
+        calls.append(Call("decode", (torch.tensor([[token]]), torch.tensor([position]))))
+        return eager.decode(token, position)
+
+    generate(step, checkpoint.rules)
+    return tuple(calls)
 
 
 def compile_whisper(
