@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from girih.compiler.artifact import load
     from girih.compiler.checkpoint import empty_weights, load_checkpoint
     from girih.compiler.compilation import DecisionWarning, Entry, ExportWarning, compile
+    from girih.compiler.episodes import Call, Episode
     from girih.compiler.estimation import estimate
     from girih.compiler.generator import (
         Generator,
@@ -39,10 +40,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArtifactError",
+    "Call",
     "CompilationError",
     "DecisionWarning",
     "Entry",
     "EntryPoint",
+    "Episode",
     "ExportWarning",
     "Generator",
     "GirihError",
@@ -76,7 +79,9 @@ __version__ = "0.1.0"
 # A new name goes here, in __all__ and, for type checkers, in the block above.
 _HOMES = {
     "ArtifactError": "girih.runtime.errors",
+    "Call": "girih.compiler.episodes",
     "CompilationError": "girih.runtime.errors",
+    "Episode": "girih.compiler.episodes",
     "Entry": "girih.compiler.compilation",
     "EntryPoint": "girih.compiler.program",
     "DecisionWarning": "girih.compiler.compilation",

@@ -26,6 +26,11 @@ class Compilation:
         default_factory=dict[str, list[list[NDArray[Any]]]]
     )
     """Per function, example inputs for the `calibrate` pass."""
+    episodes: list[list[tuple[str, list[NDArray[Any]]]]] = field(
+        default_factory=list[list[tuple[str, list[NDArray[Any]]]]]
+    )
+    """Calls in order, each a function's name and its inputs without states, for the same pass:
+    states start as zeros with every episode, and go from call to call."""
     mapping: Path | None = None
     """A file of tiles that `tile` takes for the regions that it names."""
     chosen: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +19,7 @@ from girih.passes.base import Compilation
 from girih.passes.interpreter import interpret
 from girih.passes.matching import defined_by
 from girih.passes.pruning.influence import Streams
+from girih.passes.states import state_of
 from girih.runtime.errors import CompilationError
 
 STATISTICS = "mfm.statistics"
@@ -28,7 +31,7 @@ stretching the scale of all others."""
 
 @dataclass(frozen=True)
 class Calibrate:
-    """Run each function on its calibration inputs and name the ranges that were seen.
+    """Run each function on its calibration inputs and episodes, and name the ranges that were seen.
 
     The largest magnitudes per channel go to `Compilation.statistics`; each operation gets the
     attribute `mfm.statistics` with the name of its own. Beside them, for the pruning passes: mean
@@ -52,15 +55,33 @@ class Calibrate:
             compilation.correlations,
         ):
             table.clear()
-        for function in module.body.operations:
-            if isinstance(function, func.FuncOp):
-                name = function.name.value
-                examples = compilation.calibration.get(name) or self._random_inputs(function)
-                if not examples:
-                    raise CompilationError(
-                        f"entry {name!r} has no calibration inputs: pass calibration=[(...), ...]"
-                    )
-                _observe(function, examples, compilation, self.correlations)
+        functions = {
+            function.name.value: function
+            for function in module.body.operations
+            if isinstance(function, func.FuncOp)
+        }
+        called = Counter(name for episode in compilation.episodes for name, _ in episode)
+        observers: dict[str, _Observer] = {}
+        examples: dict[str, list[list[NDArray[Any]]]] = {}
+        for name, function in functions.items():
+            examples[name] = compilation.calibration.get(name, [])
+            if not examples[name] and not called[name]:
+                examples[name] = self._random_inputs(function)
+            count = len(examples[name]) + called[name]
+            if not count:
+                raise CompilationError(
+                    f"entry {name!r} has no calibration inputs: pass calibration=[(...), ...]"
+                )
+            observers[name] = _Observer(function, compilation, count, self.correlations)
+        for name, observer in observers.items():
+            for inputs in examples[name]:
+                observer.run(inputs)
+        for episode in compilation.episodes:
+            states: dict[str, NDArray[Any]] = {}
+            for name, inputs in episode:
+                observers[name].call(inputs, states)
+        for observer in observers.values():
+            compilation.influence.update(observer.streams.influence())
 
     def _random_inputs(self, function: func.FuncOp) -> list[list[NDArray[Any]]]:
         generator = np.random.default_rng(0)
@@ -79,21 +100,50 @@ def argument_key(function: func.FuncOp, index: int) -> str:
     return f"{function.name.value}.argument{index}"
 
 
-def _observe(
-    function: func.FuncOp,
-    examples: list[list[NDArray[Any]]],
-    compilation: Compilation,
-    correlations: bool,
-) -> None:
-    statistics, squares = compilation.statistics, compilation.squares
-    streams = Streams(function)
-    for index, op in enumerate(function.entry_block.operations):
-        if len(op.results) == 1 and not isinstance(op, func.ReturnOp):
-            key = f"{function.name.value}.{index}"
-            op.operation.attributes[STATISTICS] = ir.StringAttr.get(key)
+class _Observer:
+    """Runs one function `count` times in all, and notes what its values are."""
 
-    def record(key: str, name: ir.Value, value: NDArray[Any]) -> None:
-        streams.observe(name, value)
+    def __init__(
+        self, function: func.FuncOp, compilation: Compilation, count: int, correlations: bool
+    ) -> None:
+        self.function, self.compilation = function, compilation
+        self.count, self.correlations = count, correlations
+        self.streams = Streams(function)
+        self._arguments = list(function.entry_block.arguments)
+        self._reads = [
+            state_of(function, "arg_attrs", index) for index in range(len(self._arguments))
+        ]
+        self._writes = [
+            state_of(function, "res_attrs", index) for index in range(len(function.type.results))
+        ]
+        for index, op in enumerate(function.entry_block.operations):
+            if len(op.results) == 1 and not isinstance(op, func.ReturnOp):
+                key = f"{function.name.value}.{index}"
+                op.operation.attributes[STATISTICS] = ir.StringAttr.get(key)
+
+    def call(self, inputs: Sequence[NDArray[Any]], states: dict[str, NDArray[Any]]) -> None:
+        """Run on inputs that are no states and on the states, which take the results' place."""
+        given = iter(inputs)
+        arguments = [
+            next(given) if state is None else states.get(state, _zeros(argument))
+            for argument, state in zip(self._arguments, self._reads, strict=True)
+        ]
+        for result, state in zip(self.run(arguments), self._writes, strict=True):
+            if state is not None:
+                states[state] = result
+
+    def run(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Run on inputs, one per argument; return the results."""
+        for index, value in enumerate(inputs):
+            self._record(argument_key(self.function, index), self._arguments[index], value)
+        return interpret(self.function, inputs, self.compilation.parameters, self._observe)
+
+    def _observe(self, op: ir.OpView, value: NDArray[Any]) -> None:
+        self._record(op.operation.attributes[STATISTICS].value, op.results[0], value)
+
+    def _record(self, key: str, name: ir.Value, value: NDArray[Any]) -> None:
+        statistics, squares = self.compilation.statistics, self.compilation.squares
+        self.streams.observe(name, value)
         if value.dtype.kind != "f":
             return
         channels = value.shape[-1] if value.ndim else 1
@@ -104,19 +154,14 @@ def _observe(
         statistics[key] = magnitudes if known is None else np.maximum(known, magnitudes)
         if _is_multiplied(name):
             # Every example has the same shape, and so the same part in the mean.
-            mean = np.einsum("rc,rc->c", rows, rows) / (max(len(rows), 1) * len(examples))
+            mean = np.einsum("rc,rc->c", rows, rows) / (max(len(rows), 1) * self.count)
             squares[key] = squares[key] + mean if key in squares else mean
-        if correlations:
-            _correlate(name, value, compilation)
+        if self.correlations:
+            _correlate(name, value, self.compilation)
 
-    def observe(op: ir.OpView, value: NDArray[Any]) -> None:
-        record(op.operation.attributes[STATISTICS].value, op.results[0], value)
 
-    for inputs in examples:
-        for index, value in enumerate(inputs):
-            record(argument_key(function, index), function.entry_block.arguments[index], value)
-        interpret(function, inputs, compilation.parameters, observe)
-    compilation.influence.update(streams.influence())
+def _zeros(argument: ir.Value) -> NDArray[Any]:
+    return np.zeros(shape(argument), DTYPES[str(argument.type.element_type)])
 
 
 def _is_multiplied(value: ir.Value) -> bool:

@@ -17,7 +17,8 @@ from torch_mlir import ir
 from torch_mlir.dialects import func
 
 from girih.compiler.compression.hierarchy import tables
-from girih.compiler.differentiable.graph import Episode, TorchGraph, tensors_of
+from girih.compiler.differentiable.graph import TorchGraph, tensors_of
+from girih.compiler.episodes import Episode
 from girih.compiler.pipeline import copy_module, pruning_passes, run_passes
 from girih.compiler.recipe import Recipe
 from girih.dialects.arithmetic import GROUP, unpack_groups

@@ -101,10 +101,7 @@ class Search:
         """
         path = self._path()
         self._measure([path[0], path[-1]], "the ends of the front")
-        if self._is_quality:
-            chosen = self._bisect(path)
-        else:
-            chosen = self._first_within(path)
+        chosen = self._bisect(path) if self._is_quality else self._first_within(path)
         count = min(points, len(path))
         spread = [path[round(step * (len(path) - 1) / max(count - 1, 1))] for step in range(count)]
         self._measure(spread, "the front")

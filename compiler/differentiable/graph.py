@@ -14,24 +14,13 @@ from torch_mlir import ir
 from torch_mlir.dialects import func
 
 from girih.compiler.differentiable.function import Replace, TorchFunction
+from girih.compiler.episodes import Call
 from girih.dialects.mfm.base import numpy_dtype, shape
 from girih.dialects.mfm.parameter import widened
-from girih.passes.quantization.plan import state_of
+from girih.passes.states import state_of
 from girih.runtime.errors import InputError
 
 States = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call of an entry point: its arguments in order, without states."""
-
-    entry: str
-    inputs: tuple[Tensor, ...]
-
-
-Episode = tuple[Call, ...]
-"""Calls from empty states on: a clip is encoded, then come its tokens one by one."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from girih.passes.matching import defined_by
 from girih.passes.pruning.layout import Layout, take
 from girih.passes.pruning.signature import set_signature
 from girih.passes.pruning.ties import FixedError, segment, ties
-from girih.passes.quantization.plan import state_of
+from girih.passes.states import state_of
 
 
 @dataclass

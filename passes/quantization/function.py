@@ -18,15 +18,9 @@ from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import erase_unused
 from girih.passes.quantization import weights
 from girih.passes.quantization.groups import pack_rows
-from girih.passes.quantization.plan import (
-    Group,
-    Plan,
-    is_float_tensor,
-    is_quantizable,
-    is_weight,
-    state_of,
-)
+from girih.passes.quantization.plan import Group, Plan, is_float_tensor, is_quantizable, is_weight
 from girih.passes.quantization.rules import Precisions
+from girih.passes.states import state_of
 from girih.passes.torch_to_mfm.rewriter import float_attribute, integer_attribute
 from girih.runtime.errors import CompilationError
 

@@ -49,8 +49,8 @@ from girih.dialects.mfm.base import element, shape
 from girih.dialects.mfm.hollow import is_hollow, once
 from girih.passes.base import Compilation
 from girih.passes.calibrate import STATISTICS, argument_key
+from girih.passes.states import state_of
 
-STATE = "mfm.state"
 STAYS_FLOAT = "mfm.stays_float"
 """Attribute of an operation that has an integer form and is better without it."""
 MOVED: dict[type, Callable[[Any], list[ir.Value]]] = {
@@ -328,12 +328,3 @@ def _readers(functions: Sequence[func.FuncOp]) -> dict[str, set[type]]:
                 kinds = {type(use.owner.operation.opview) for use in op.result.uses}
                 readers.setdefault(op.parameter.value, set()).update(kinds)
     return readers
-
-
-def state_of(function: func.FuncOp, side: str, index: int) -> str | None:
-    """Name of the state that an argument (`arg_attrs`) or result (`res_attrs`) is, or None."""
-    attributes = function.attributes
-    if side not in attributes:
-        return None
-    entry = attributes[side][index]
-    return entry[STATE].value if STATE in entry else None

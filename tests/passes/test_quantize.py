@@ -27,9 +27,10 @@ from girih.passes.fold_constants import FoldConstants
 from girih.passes.interpreter import function_named, interpret
 from girih.passes.quantization import weights
 from girih.passes.quantization.function import SCALE
-from girih.passes.quantization.plan import STATE, Group
+from girih.passes.quantization.plan import Group
 from girih.passes.quantize import Quantize
 from girih.passes.simplify import Simplify
+from girih.passes.states import STATE
 from girih.runtime.errors import CompilationError
 
 
