@@ -29,7 +29,7 @@ from girih.runtime.errors import GirihError
 
 FOLDER = Path(__file__).parents[1] / "build" / "speech"
 
-# Voices, speeds and pitches that float32 tiny.en understands (of its words at most a quarter wrong):
+# Voices, speeds and pitches that float32 tiny.en understands: a quarter of its words wrong at most;
 # how often a model agrees with one that guesses says nothing. None has breath in it: the noise is
 # another one each second.
 VOICES = (

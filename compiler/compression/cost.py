@@ -47,6 +47,7 @@ class Simulator:
     ) -> None:
         self.target, self.calls = target, dict(calls)
         self._context = create_context()
+        self._context.enable_multithreading(False)  # threads do not outlive a fork
         modules = [
             entry.module for entry in entries.values() if isinstance(entry.module, nn.Module)
         ]

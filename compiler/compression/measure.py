@@ -72,7 +72,8 @@ class Evaluator:
         self.graph, self.compilation, self.metric = graph, compilation, metric
         self.episodes = [tuple(episode) for episode in episodes]
         self._torch = TorchGraph(graph)
-        self._weights = tensors_of(compilation.parameters, _names(self._torch))
+        self.names = _names(self._torch)
+        self._weights = tensors_of(compilation.parameters, self.names)
         self._multiplied = _multiplied(graph)
         self._nodes = _nodes(graph)
         self._effective: dict[tuple[str, int, bool], Tensor] = {}
@@ -139,12 +140,16 @@ class Evaluator:
             return self._rounded(recipe, self._torch, self._weights, self._multiplied, self._nodes)
         compilation = dataclasses.replace(
             self.compilation,
-            parameters=dict(self.compilation.parameters),
-            calibration=dict(self.compilation.calibration),
+            **{
+                field.name: dict(getattr(self.compilation, field.name))
+                for field in dataclasses.fields(Compilation)
+                if isinstance(getattr(self.compilation, field.name), dict)
+            },
         )
-        graph = copy_module(self.graph)
-        run_passes(graph, pruning_passes(recipe), compilation)
-        pruned = TorchGraph(graph)
+        with self.graph.context, ir.Location.unknown():
+            graph = copy_module(self.graph)
+            run_passes(graph, pruning_passes(recipe), compilation)
+            pruned = TorchGraph(graph)
         weights = {
             name: self._weights[name]
             if compilation.parameters[name] is self.compilation.parameters.get(name)
