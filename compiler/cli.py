@@ -33,7 +33,7 @@ app = typer.Typer(
 
 MODEL_HELP = (
     "file.py:function or package.module:function that returns (module, example_inputs) or a "
-    "mapping of entries; a .pt2 file; or whisper-tiny.en."
+    "mapping of entries; a .pt2 file; whisper-tiny.en or whisper-base."
 )
 Artifact = Annotated[Path, typer.Argument(help="A compiled program, from girih compile.")]
 EntryName = Annotated[str | None, typer.Option("--entry", help="Which entry point, of several.")]
@@ -108,6 +108,58 @@ def estimate_command(
         _write_text(report, json.dumps(values, indent=1, allow_nan=False))
     for name, each in found.items():
         Console().print(each.table(limit=layers or None, title=f"{model}: {name}"))
+
+
+@app.command("compress")
+def compress_command(
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What the loss is measured on: .npz of examples along the first axis, "
+            "file.py:function that returns episodes; for whisper, audio clips. May be repeated."
+        ),
+    ] = None,
+    budget: Annotated[
+        str,
+        typer.Option(
+            help="bytes=SHARE of float16, cycles= or energy=SHARE of 8 bits, agreement=LEAST, "
+            "loss=MOST."
+        ),
+    ] = "bytes=0.4",
+    folder: Annotated[
+        Path,
+        typer.Option(
+            help="For recipe.yaml, tables and measurements; a search that was cut off goes on."
+        ),
+    ] = Path("compression"),
+    target: Annotated[str, typer.Option(help="Preset or YAML file.")] = "edge",
+    metric: Annotated[
+        str, typer.Option(help="agreement, of logits; or error, of other results.")
+    ] = "agreement",
+    prune: Annotated[
+        list[str] | None, typer.Option(help="hidden, heads or blocks; may be repeated.")
+    ] = None,
+    points: Annotated[int, typer.Option(min=2, help="Points of the front to measure.")] = 8,
+    trials: Annotated[int, typer.Option(min=0, help="Exchanges to try at the budget.")] = 16,
+    processes: Annotated[int, typer.Option(min=1, help="How many measure at a time.")] = 1,
+) -> None:
+    """Find which parts of a model take fewer bits or go, by what it costs the task."""
+    _check_folder(folder / "recipe.yaml" if folder.is_dir() else folder)
+    from girih.compiler.cli_compress import compress_named
+
+    compress_named(
+        model,
+        data or [],
+        budget,
+        folder,
+        target=target,
+        metric=metric,
+        prune=prune or [],
+        points=points,
+        trials=trials,
+        processes=processes,
+    )
 
 
 @app.command("run")

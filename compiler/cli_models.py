@@ -24,8 +24,9 @@ from girih.compiler.recipe import Recipe
 from girih.runtime.errors import CompilationError, GirihError
 from girih.runtime.report import Report
 from girih.runtime.target import Target
+from girih.runtime.transcription import CHECKPOINTS, Checkpoint
 
-WHISPER = "whisper-tiny.en"
+WHISPERS = {f"whisper-{name}": checkpoint for name, checkpoint in CHECKPOINTS.items()}
 
 Examples = dict[str, list[tuple[NDArray[Any], ...]]]
 
@@ -46,13 +47,15 @@ def compile_named(
     """
     # Both are cheap to refuse, and a model may take a minute to build.
     checked_target, checked_recipe = Target.load(target), Recipe.load(recipe)
-    if model == WHISPER:
+    checkpoint = whisper_named(model)
+    if checkpoint is not None:
         from girih.compiler.models.speech import compile_whisper
 
         return compile_whisper(
             checked_target,
             checked_recipe,
             calibration_audio=calibration,
+            checkpoint=checkpoint,
             dump_ir=dump_ir,
             progress=progress,
             strict=strict,
@@ -88,11 +91,12 @@ def estimate_named(
     those of a generator. Raises `GirihError`: no such model, or one that can not be used.
     """
     checked_target, checked_recipe = Target.load(target), Recipe.load(recipe)
-    if model == WHISPER:
+    checkpoint = whisper_named(model)
+    if checkpoint is not None:
         from girih.compiler.models.speech import whisper_entries
         from girih.compiler.models.whisper import pretrained
 
-        module, inputs = whisper_entries(pretrained()), None
+        module, inputs = whisper_entries(pretrained(checkpoint)), None
     else:
         progress(f"load {model}")
         module, inputs = load_model(model)
@@ -119,11 +123,17 @@ def estimate_named(
     )
 
 
-def load_model(model: str) -> tuple[Any, Any]:
+def whisper_named(model: str) -> Checkpoint | None:
+    """The pretrained Whisper of a name such as ``whisper-tiny.en``, or None for another model."""
+    return WHISPERS.get(model)
+
+
+def load_model(model: str, many: bool = False) -> tuple[Any, Any]:
     """(module, example inputs), or (entries, None): what `girih.compile` takes first.
 
-    `model` is a .pt2 file, ``file.py:function`` or ``package.module:function``. Raises
-    `CompilationError` where it names nothing, and where the function fails.
+    With `many`, what the function returns, a list of anything, and None. `model` is a .pt2 file,
+    ``file.py:function`` or ``package.module:function``. Raises `CompilationError` where it names
+    nothing, and where the function fails.
     """
     if model.endswith(".pt2"):
         return _load_exported(Path(model))
@@ -131,7 +141,7 @@ def load_model(model: str) -> tuple[Any, Any]:
     if not colon or not place or not name:
         raise CompilationError(
             f"no model {model!r}: expected file.py:function, package.module:function, "
-            f"a .pt2 file or {WHISPER}"
+            f"a .pt2 file, {' or '.join(WHISPERS)}"
         )
     module = _import(place)
     function = getattr(module, name, None)
@@ -145,6 +155,8 @@ def load_model(model: str) -> tuple[Any, Any]:
         if os.environ.get("GIRIH_DEBUG"):
             raise
         raise CompilationError(f"{model} failed: {_describe(error)}") from error
+    if many:
+        return list(cast(Any, result)), None
     if isinstance(result, Mapping):
         return cast(Mapping[str, Any], result), None
     if isinstance(result, tuple) and len(cast(tuple[Any, ...], result)) == 2:

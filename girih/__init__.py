@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from girih.compiler.artifact import load
     from girih.compiler.checkpoint import empty_weights, load_checkpoint
     from girih.compiler.compilation import DecisionWarning, Entry, ExportWarning, compile
+    from girih.compiler.compression.compress import compress
+    from girih.compiler.compression.result import Compression
     from girih.compiler.episodes import Call, Episode
     from girih.compiler.estimation import estimate
     from girih.compiler.generator import (
@@ -42,6 +44,7 @@ __all__ = [
     "ArtifactError",
     "Call",
     "CompilationError",
+    "Compression",
     "DecisionWarning",
     "Entry",
     "EntryPoint",
@@ -65,6 +68,7 @@ __all__ = [
     "__version__",
     "compile",
     "compile_generator",
+    "compress",
     "empty_weights",
     "estimate",
     "estimate_generator",
@@ -81,6 +85,7 @@ _HOMES = {
     "ArtifactError": "girih.runtime.errors",
     "Call": "girih.compiler.episodes",
     "CompilationError": "girih.runtime.errors",
+    "Compression": "girih.compiler.compression.result",
     "Episode": "girih.compiler.episodes",
     "Entry": "girih.compiler.compilation",
     "EntryPoint": "girih.compiler.program",
@@ -103,6 +108,7 @@ _HOMES = {
     "TargetError": "girih.runtime.errors",
     "compile": "girih.compiler.compilation",
     "compile_generator": "girih.compiler.generator",
+    "compress": "girih.compiler.compression.compress",
     "empty_weights": "girih.compiler.checkpoint",
     "estimate": "girih.compiler.estimation",
     "estimate_generator": "girih.compiler.generator",
