@@ -135,7 +135,7 @@ class Whisper:
             float_word_error_rate=word_error_rate(zip(spoken, originally, strict=True)),
         )
 
-    def compiled(self, recipe: str, progress: Callable[[str], None]) -> Path:
+    def compiled(self, recipe: str | Recipe, progress: Callable[[str], None]) -> Path:
         """The artifact of this checkpoint, calibrated with the whole calibration split."""
         audio = [clip.path for clip in synthesized("calibration")]
         heard = [file_digest(path) for path in audio]

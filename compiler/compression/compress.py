@@ -37,7 +37,7 @@ from girih.passes.calibrate import Calibrate
 from girih.runtime.errors import CompilationError
 from girih.runtime.target import Target
 
-Ranking = Literal["task", "weights"]
+Ranking = Literal["task", "weights", "order"]
 BASE = Recipe(name="searched", tables=8)
 
 
@@ -83,7 +83,8 @@ def compress(
         share: of an MLP's channels or an attention's heads that one move takes away.
         points: how many combinations along the front are measured.
         trials: how many exchanges are tried at the budget.
-        ranking: ``weights`` orders moves by the error of their weights alone: a proxy, to compare.
+        ranking: what moves are ordered by beside what they save: the loss of the ``task``; the
+            error of their ``weights`` alone, or nothing but their ``order``, to compare.
         processes: how many measure at a time.
         patches: as for `girih.compile`.
         progress: called with what is done, how many of it, of how many.
@@ -121,8 +122,10 @@ def compress(
     bench = Workbench(evaluator, simulator, store, processes, progress)
 
     tiers = _tiers(moves, base, bench)
-    losses = [tier.score.loss for tier in tiers if tier.level in ("module", "channels")]
-    if ranking == "weights":
+    losses: list[float] | None = None
+    if ranking == "task":
+        losses = [tier.score.loss for tier in tiers if tier.level in ("module", "channels")]
+    elif ranking == "weights":
         losses = [evaluator.weight_errors(alone(move, base)) for move in moves]
     size = float16_bytes(parameters, sorted(evaluator.names))
     (whole,) = bench.costs([base], "the base")

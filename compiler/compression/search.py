@@ -8,7 +8,7 @@ from typing import Literal
 
 from girih.compiler.compression.cost import Cost
 from girih.compiler.compression.measure import Score
-from girih.compiler.compression.moves import Move, alone, with_moves
+from girih.compiler.compression.moves import Move, with_moves
 from girih.compiler.recipe import Recipe
 from girih.runtime.errors import CompilationError
 
@@ -68,14 +68,14 @@ class Search:
     What moves lose is taken to add up, which ranks them well enough (HAWQ-V2, Dong et al. 2020, and
     others go by such sums); what is reported is always measured with all moves together.
 
-    ranking: loss of each move, by which they are ordered.
+    losses: of each move, by which, for what it saves, they are ordered; None keeps their order.
     """
 
     def __init__(
         self,
         base: Recipe,
         moves: Sequence[Move],
-        losses: Sequence[float],
+        losses: Sequence[float] | None,
         budget: Budget,
         scores: Scores,
         costs: Costs,
@@ -90,7 +90,8 @@ class Search:
         resource = budget.resource
         self._whole = amount(whole, resource)
         self._saved = [self._whole - amount(cost, resource) for cost in each]
-        self._losses = list(losses)
+        # Of equal loss for what they save, moves stay in order.
+        self._losses = self._saved if losses is None else list(losses)
         order = [index for index, saved in enumerate(self._saved) if saved > 0]
         self._order = sorted(order, key=lambda index: self._losses[index] / self._saved[index])
 
@@ -226,8 +227,3 @@ def front(points: Iterable[Point], resource: Resource) -> list[Point]:
         if not kept or point.score.loss < kept[-1].score.loss:
             kept.append(point)
     return kept[::-1]
-
-
-def losses_alone(moves: Sequence[Move], base: Recipe, scores: Scores) -> list[Score]:
-    """What each move costs where all else stays float."""
-    return scores([alone(move, base) for move in moves], "each move alone")
