@@ -34,6 +34,8 @@ from girih.compiler.pipeline import (
 from girih.compiler.precision import widened
 from girih.compiler.program import MAPPING, CompiledProgram
 from girih.compiler.recipe import Recipe
+from girih.compiler.recipe_table import RECIPE_TABLE
+from girih.compiler.resolution import recipe_table
 from girih.compiler.schedule import describe_entry
 from girih.compiler.strict import refuse_fallback
 from girih.passes.base import Compilation
@@ -131,6 +133,7 @@ def compile(
     context = create_context()
     with context, ir.Location.unknown():
         graph, parameters = import_entries(entries, patches, progress)
+        imported = dict(parameters)
         compilation = Compilation(parameters, target, _examples(entries, calibration))
         compilation.mapping = None if mapping is None else Path(mapping)
         dump = Dump.into(dump_ir)
@@ -152,9 +155,11 @@ def compile(
         progress("iree-compile")
         vmfb = compile_to_vmfb(host)
 
+        stored = _used_parameters(graph, compilation.parameters)
+        resolved = recipe_table(graph, recipe, imported, stored)
         executable = Executable(
             entries=described,
-            parameters=_used_parameters(graph, compilation.parameters),
+            parameters=stored,
             vmfb=vmfb,
             module=to_bytecode(graph),
             recipe=recipe.name,
@@ -162,7 +167,10 @@ def compile(
             kernels=kernels,
             dram_bytes=dram_bytes,
             processor=host_cpu()[0],
-            metadata={MAPPING: to_yaml(target.name, compilation.chosen)},
+            metadata={
+                MAPPING: to_yaml(target.name, compilation.chosen),
+                RECIPE_TABLE: resolved.to_dict(),
+            },
         )
     return CompiledProgram(executable)
 

@@ -55,11 +55,14 @@ class Precisions:
     nodes: Mapping[str, frozenset[str]]
 
     def of(self, weight: str) -> Weights:
-        """Bits of a weight; of rules that are as specific, the last one counts."""
+        """Bits of a weight."""
+        rule = self.rule_for(weight)
+        return self.weights if rule is None else rule.weights
+
+    def rule_for(self, weight: str) -> NodeRule | None:
+        """The rule that counts for a weight, if any; of those as specific, the last one."""
         found = [rule for rule in self.rules if any(map(rule.holds_for, self.nodes[weight]))]
-        if not found:
-            return self.weights
-        return max(reversed(found), key=lambda rule: rule.specificity).weights
+        return max(reversed(found), key=lambda rule: rule.specificity) if found else None
 
     def check(self) -> None:
         """Refuse rules that hold for nothing: spelled wrong, or of another model."""
