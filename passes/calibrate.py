@@ -21,7 +21,7 @@ from girih.runtime.errors import CompilationError
 
 STATISTICS = "mfm.statistics"
 
-_LARGEST = 1e30
+HIDDEN = 1e30
 """From here on a number marks what is hidden (-inf, the least float): it saturates instead of
 stretching the scale of all others."""
 
@@ -60,6 +60,8 @@ class Calibrate:
                     raise CompilationError(
                         f"entry {name!r} has no calibration inputs: pass calibration=[(...), ...]"
                     )
+                # Who looks at values once more looks at the same ones.
+                compilation.calibration[name] = examples
                 _observe(function, examples, compilation, self.correlations)
 
     def _random_inputs(self, function: func.FuncOp) -> list[list[NDArray[Any]]]:
@@ -98,7 +100,7 @@ def _observe(
             return
         channels = value.shape[-1] if value.ndim else 1
         rows = np.abs(value).reshape(value.size // max(channels, 1), channels)
-        rows = np.where(rows < _LARGEST, rows, 0)
+        rows = np.where(rows < HIDDEN, rows, 0)
         magnitudes = rows.max(axis=0, initial=0)  # an empty tensor has no largest magnitude
         known = statistics.get(key)
         statistics[key] = magnitudes if known is None else np.maximum(known, magnitudes)

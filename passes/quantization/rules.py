@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
+from girih.dialects.arithmetic import GROUP
 from girih.dialects.mfm import Conv1dOp, EmbeddingOp, LinearOp, ParameterOp
 from girih.passes.locations import lies_in
 from girih.passes.matching import defined_by
@@ -58,6 +59,10 @@ class Precisions:
         """Bits of a weight."""
         rule = self.rule_for(weight)
         return self.weights if rule is None else rule.weights
+
+    def bits(self, weight: str, depth: int) -> int:
+        """4 or 8 for a weight that becomes integers; 8 where rows are no whole groups of 4 bits."""
+        return 4 if depth % GROUP == 0 and self.of(weight) == 4 else 8
 
     def rule_for(self, weight: str) -> NodeRule | None:
         """The rule that counts for a weight, if any; of those as specific, the last one."""
