@@ -75,8 +75,10 @@ def compile_command(
         )
         progress(f"write {output}")
         program.save(output)
+    console = Console(stderr=True)
+    console.print(program.recipe_table.table())
     names = ", ".join(program)
-    Console(stderr=True).print(f"wrote {output}: {names}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {output}: {names}", highlight=False, soft_wrap=True)
 
 
 @app.command("estimate")

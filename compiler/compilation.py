@@ -35,6 +35,8 @@ from girih.compiler.pipeline import (
 from girih.compiler.precision import widened
 from girih.compiler.program import MAPPING, CompiledProgram
 from girih.compiler.recipe import Recipe
+from girih.compiler.recipe_table import RECIPE_TABLE
+from girih.compiler.resolution import recipe_table
 from girih.compiler.schedule import describe_entry
 from girih.compiler.strict import refuse_fallback
 from girih.passes.base import Compilation
@@ -133,6 +135,7 @@ def compile(
     context = create_context()
     with context, ir.Location.unknown():
         graph, parameters = import_entries(entries, patches, progress)
+        imported = dict(parameters)
         compilation = Compilation(parameters, target)
         set_calibration(compilation, entries, calibration)
         compilation.mapping = None if mapping is None else Path(mapping)
@@ -155,9 +158,11 @@ def compile(
         progress("iree-compile")
         vmfb = compile_to_vmfb(host)
 
+        stored = _used_parameters(graph, compilation.parameters)
+        resolved = recipe_table(graph, recipe, imported, stored)
         executable = Executable(
             entries=described,
-            parameters=_used_parameters(graph, compilation.parameters),
+            parameters=stored,
             vmfb=vmfb,
             module=to_bytecode(graph),
             recipe=recipe.name,
@@ -165,7 +170,10 @@ def compile(
             kernels=kernels,
             dram_bytes=dram_bytes,
             processor=host_cpu()[0],
-            metadata={MAPPING: to_yaml(target.name, compilation.chosen)},
+            metadata={
+                MAPPING: to_yaml(target.name, compilation.chosen),
+                RECIPE_TABLE: resolved.to_dict(),
+            },
         )
     return CompiledProgram(executable)
 

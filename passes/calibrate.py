@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,15 +15,14 @@ from girih.dialects.mfm import Conv1dOp, LinearOp, ParameterOp
 from girih.dialects.mfm.base import DTYPES, shape
 from girih.dialects.mfm.convolution import windows
 from girih.passes.base import Compilation
-from girih.passes.interpreter import interpret
+from girih.passes.examples import functions_of, run_examples, runs_of
 from girih.passes.matching import defined_by
 from girih.passes.pruning.influence import Streams
-from girih.passes.states import state_of
 from girih.runtime.errors import CompilationError
 
 STATISTICS = "mfm.statistics"
 
-_LARGEST = 1e30
+HIDDEN = 1e30
 """From here on a number marks what is hidden (-inf, the least float): it saturates instead of
 stretching the scale of all others."""
 
@@ -55,33 +53,39 @@ class Calibrate:
             compilation.correlations,
         ):
             table.clear()
-        functions = {
-            function.name.value: function
-            for function in module.body.operations
-            if isinstance(function, func.FuncOp)
-        }
-        called = Counter(name for episode in compilation.episodes for name, _ in episode)
-        observers: dict[str, _Observer] = {}
-        examples: dict[str, list[list[NDArray[Any]]]] = {}
+        functions = functions_of(module)
         for name, function in functions.items():
-            examples[name] = compilation.calibration.get(name, [])
-            if not examples[name] and not called[name]:
-                examples[name] = self._random_inputs(function)
-            count = len(examples[name]) + called[name]
-            if not count:
+            _name_values(function)
+            if not runs_of(compilation)[name] and self.random:
+                # Who looks at values once more looks at the same ones.
+                compilation.calibration[name] = self._random_inputs(function)
+        counts = runs_of(compilation)
+        for name in functions:
+            if not counts[name]:
                 raise CompilationError(
                     f"entry {name!r} has no calibration inputs: pass calibration=[(...), ...]"
                 )
-            observers[name] = _Observer(function, compilation, count, self.correlations)
-        for name, observer in observers.items():
-            for inputs in examples[name]:
-                observer.run(inputs)
-        for episode in compilation.episodes:
-            states: dict[str, NDArray[Any]] = {}
-            for name, inputs in episode:
-                observers[name].call(inputs, states)
-        for observer in observers.values():
-            compilation.influence.update(observer.streams.influence())
+        keys = {value: key for function in functions.values() for key, value in _named(function)}
+        multiplied = {value for value in keys if _is_multiplied(value)}
+        streams = {name: Streams(function) for name, function in functions.items()}
+
+        def record(name: str, value: ir.Value, array: NDArray[Any]) -> None:
+            streams[name].observe(value, array)
+            if array.dtype.kind != "f":
+                return
+            rows = _magnitudes(array)
+            _widen(compilation.statistics, keys[value], rows)
+            if value in multiplied:
+                # Every example has the same shape, and so the same part in the mean.
+                mean = np.einsum("rc,rc->c", rows, rows) / (max(len(rows), 1) * counts[name])
+                known = compilation.squares.get(keys[value])
+                compilation.squares[keys[value]] = mean if known is None else known + mean
+            if self.correlations:
+                _correlate(value, array, compilation)
+
+        run_examples(functions, compilation, record)
+        for each in streams.values():
+            compilation.influence.update(each.influence())
 
     def _random_inputs(self, function: func.FuncOp) -> list[list[NDArray[Any]]]:
         generator = np.random.default_rng(0)
@@ -100,68 +104,34 @@ def argument_key(function: func.FuncOp, index: int) -> str:
     return f"{function.name.value}.argument{index}"
 
 
-class _Observer:
-    """Runs one function `count` times in all, and notes what its values are."""
-
-    def __init__(
-        self, function: func.FuncOp, compilation: Compilation, count: int, correlations: bool
-    ) -> None:
-        self.function, self.compilation = function, compilation
-        self.count, self.correlations = count, correlations
-        self.streams = Streams(function)
-        self._arguments = list(function.entry_block.arguments)
-        self._reads = [
-            state_of(function, "arg_attrs", index) for index in range(len(self._arguments))
-        ]
-        self._writes = [
-            state_of(function, "res_attrs", index) for index in range(len(function.type.results))
-        ]
-        for index, op in enumerate(function.entry_block.operations):
-            if len(op.results) == 1 and not isinstance(op, func.ReturnOp):
-                key = f"{function.name.value}.{index}"
-                op.operation.attributes[STATISTICS] = ir.StringAttr.get(key)
-
-    def call(self, inputs: Sequence[NDArray[Any]], states: dict[str, NDArray[Any]]) -> None:
-        """Run on inputs that are no states and on the states, which take the results' place."""
-        given = iter(inputs)
-        arguments = [
-            next(given) if state is None else states.get(state, _zeros(argument))
-            for argument, state in zip(self._arguments, self._reads, strict=True)
-        ]
-        for result, state in zip(self.run(arguments), self._writes, strict=True):
-            if state is not None:
-                states[state] = result
-
-    def run(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-        """Run on inputs, one per argument; return the results."""
-        for index, value in enumerate(inputs):
-            self._record(argument_key(self.function, index), self._arguments[index], value)
-        return interpret(self.function, inputs, self.compilation.parameters, self._observe)
-
-    def _observe(self, op: ir.OpView, value: NDArray[Any]) -> None:
-        self._record(op.operation.attributes[STATISTICS].value, op.results[0], value)
-
-    def _record(self, key: str, name: ir.Value, value: NDArray[Any]) -> None:
-        statistics, squares = self.compilation.statistics, self.compilation.squares
-        self.streams.observe(name, value)
-        if value.dtype.kind != "f":
-            return
-        channels = value.shape[-1] if value.ndim else 1
-        rows = np.abs(value).reshape(value.size // max(channels, 1), channels)
-        rows = np.where(rows < _LARGEST, rows, 0)
-        magnitudes = rows.max(axis=0, initial=0)  # an empty tensor has no largest magnitude
-        known = statistics.get(key)
-        statistics[key] = magnitudes if known is None else np.maximum(known, magnitudes)
-        if _is_multiplied(name):
-            # Every example has the same shape, and so the same part in the mean.
-            mean = np.einsum("rc,rc->c", rows, rows) / (max(len(rows), 1) * self.count)
-            squares[key] = squares[key] + mean if key in squares else mean
-        if self.correlations:
-            _correlate(name, value, self.compilation)
+def _name_values(function: func.FuncOp) -> None:
+    """Give each operation the name of its statistics."""
+    for index, op in enumerate(function.entry_block.operations):
+        if len(op.results) == 1 and not isinstance(op, func.ReturnOp):
+            key = f"{function.name.value}.{index}"
+            op.operation.attributes[STATISTICS] = ir.StringAttr.get(key)
 
 
-def _zeros(argument: ir.Value) -> NDArray[Any]:
-    return np.zeros(shape(argument), DTYPES[str(argument.type.element_type)])
+def _named(function: func.FuncOp) -> Iterator[tuple[str, ir.Value]]:
+    """Every value that has statistics, with their name."""
+    for index, argument in enumerate(function.entry_block.arguments):
+        yield argument_key(function, index), argument
+    for op in function.entry_block.operations:
+        if STATISTICS in op.operation.attributes:
+            yield op.operation.attributes[STATISTICS].value, op.results[0]
+
+
+def _magnitudes(array: NDArray[Any]) -> NDArray[Any]:
+    """Magnitudes by channel (rows, channels), without those that mark what is hidden."""
+    channels = array.shape[-1] if array.ndim else 1
+    rows = np.abs(array).reshape(array.size // max(channels, 1), channels)
+    return np.where(rows < HIDDEN, rows, 0)
+
+
+def _widen(statistics: dict[str, NDArray[Any]], key: str, rows: NDArray[Any]) -> None:
+    magnitudes = rows.max(axis=0, initial=0)  # an empty tensor has no largest magnitude
+    known = statistics.get(key)
+    statistics[key] = magnitudes if known is None else np.maximum(known, magnitudes)
 
 
 def _is_multiplied(value: ir.Value) -> bool:

@@ -11,7 +11,7 @@ from torch_mlir import ir
 from torch_mlir.dialects import func
 
 from girih.dialects import mfm
-from girih.dialects.arithmetic import GROUP, packed_columns
+from girih.dialects.arithmetic import packed_columns
 from girih.dialects.mfm.base import element, shape
 from girih.dialects.mfm.hollow import elementwise, hollow, is_hollow, once, same
 from girih.passes.base import Compilation
@@ -254,8 +254,7 @@ class FunctionQuantizer:
 
     def bits(self, weight: ir.Value) -> int:
         """4 or 8, as the recipe says; 8 where rows are no whole groups of 4 bits."""
-        is_whole = shape(weight)[-1] % GROUP == 0
-        return 4 if is_whole and self.precisions.of(self.weight_name(weight)) == 4 else 8
+        return self.precisions.bits(self.weight_name(weight), shape(weight)[-1])
 
     def packed(
         self, name: str, array: NDArray[Any], row_scale: NDArray[Any], factor: NDArray[Any] | None
