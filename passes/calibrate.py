@@ -18,13 +18,8 @@ from girih.passes.base import Compilation
 from girih.passes.examples import functions_of, run_examples, runs_of
 from girih.passes.matching import defined_by
 from girih.passes.pruning.influence import Streams
+from girih.passes.statistics import HIDDEN, STATISTICS, argument_key
 from girih.runtime.errors import CompilationError
-
-STATISTICS = "mfm.statistics"
-
-HIDDEN = 1e30
-"""From here on a number marks what is hidden (-inf, the least float): it saturates instead of
-stretching the scale of all others."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +92,6 @@ class Calibrate:
 
         arguments = function.entry_block.arguments
         return [[sample(argument) for argument in arguments] for _ in range(self.random)]
-
-
-def argument_key(function: func.FuncOp, index: int) -> str:
-    """Name of the statistics of a function's argument."""
-    return f"{function.name.value}.argument{index}"
 
 
 def _name_values(function: func.FuncOp) -> None:

@@ -1,4 +1,4 @@
-"""Runs a module's functions on all that calibration was given."""
+"""Runs a module's functions in PyTorch on all that calibration was given."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
 from girih.dialects.mfm.base import DTYPES, shape
 from girih.passes.base import Compilation
-from girih.passes.interpreter import interpret
+from girih.passes.differentiable.function import TorchFunction, Weights, tensor_of
 from girih.passes.states import state_of
+from girih.passes.statistics import STATISTICS
 
 Array = NDArray[Any]
 Record = Callable[[str, ir.Value, Array], None]
@@ -40,48 +43,62 @@ def run_examples(
 ) -> None:
     """Run each function on its calibration inputs, then the episodes, states carried along.
 
-    `record` sees every argument, and every result of an operation.
+    `record` sees every argument, and every result of an operation that has statistics.
     """
-    for name, function in functions.items():
-        for inputs in compilation.calibration.get(name, []):
-            _run(function, inputs, compilation, record)
-    for episode in compilation.episodes:
-        states: dict[str, Array] = {}
-        for name, inputs in episode:
-            _call(functions[name], inputs, states, compilation, record)
+    runners = {name: _Runner(function, compilation, record) for name, function in functions.items()}
+    with torch.no_grad():
+        for name, runner in runners.items():
+            for inputs in compilation.calibration.get(name, []):
+                runner.run(inputs)
+        for episode in compilation.episodes:
+            states: dict[str, Array] = {}
+            for name, inputs in episode:
+                runners[name].call(inputs, states)
 
 
-def _call(
-    function: func.FuncOp,
-    inputs: Sequence[Array],
-    states: dict[str, Array],
-    compilation: Compilation,
-    record: Record,
-) -> None:
-    """Run on inputs that are no states and on the states, whose places results take."""
-    given = iter(inputs)
-    arguments: list[Array] = []
-    for index, argument in enumerate(function.entry_block.arguments):
-        state = state_of(function, "arg_attrs", index)
-        arguments.append(next(given) if state is None else states.get(state, _zeros(argument)))
-    for index, result in enumerate(_run(function, arguments, compilation, record)):
-        state = state_of(function, "res_attrs", index)
-        if state is not None:
-            states[state] = result
+class _Runner:
+    """One function, its weights as tensors, and whom to tell of its values."""
 
+    def __init__(self, function: func.FuncOp, compilation: Compilation, record: Record) -> None:
+        self.name: str = function.name.value
+        self.record = record
+        self._function = TorchFunction(function)
+        self._weights = Weights(compilation.parameters)
+        self._arguments = list(function.entry_block.arguments)
+        self._values = {
+            op.operation.attributes[STATISTICS].value: op.results[0]
+            for op in function.entry_block.operations
+            if STATISTICS in op.operation.attributes
+        }
+        sides = {"arg_attrs": len(self._arguments), "res_attrs": len(function.type.results)}
+        self._states = {
+            side: [state_of(function, side, index) for index in range(count)]
+            for side, count in sides.items()
+        }
 
-def _run(
-    function: func.FuncOp, inputs: Sequence[Array], compilation: Compilation, record: Record
-) -> list[Array]:
-    name = function.name.value
-    for argument, value in zip(function.entry_block.arguments, inputs, strict=True):
-        record(name, argument, value)
-    return interpret(
-        function,
-        inputs,
-        compilation.parameters,
-        lambda op, value: record(name, op.results[0], value),
-    )
+    def call(self, inputs: Sequence[Array], states: dict[str, Array]) -> None:
+        """Run on inputs that are no states and on the states, whose places results take."""
+        given = iter(inputs)
+        arguments = [
+            next(given) if state is None else states.get(state, _zeros(argument))
+            for argument, state in zip(self._arguments, self._states["arg_attrs"], strict=True)
+        ]
+        for result, state in zip(self.run(arguments), self._states["res_attrs"], strict=True):
+            if state is not None:
+                states[state] = result
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Run on inputs, one per argument."""
+        for argument, value in zip(self._arguments, inputs, strict=True):
+            self.record(self.name, argument, value)
+        tensors = [tensor_of(value) for value in inputs]
+        results = self._function(tensors, self._weights, self._observe)
+        return [result.numpy() for result in results]
+
+    def _observe(self, key: str, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            self.record(self.name, self._values[key], value.numpy())
+        return value
 
 
 def _zeros(argument: ir.Value) -> Array:

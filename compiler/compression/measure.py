@@ -17,12 +17,13 @@ from torch_mlir import ir
 from torch_mlir.dialects import func
 
 from girih.compiler.compression.hierarchy import tables
-from girih.compiler.differentiable.graph import TorchGraph, tensors_of
+from girih.compiler.differentiable.graph import TorchGraph
 from girih.compiler.episodes import Episode
 from girih.compiler.pipeline import copy_module, pruning_passes, run_passes
 from girih.compiler.recipe import Recipe
 from girih.dialects.arithmetic import GROUP, unpack_groups
 from girih.passes.base import Compilation
+from girih.passes.differentiable.function import Weights
 from girih.passes.quantization.groups import pack_rows
 from girih.passes.quantization.rules import Precisions, nodes_of
 from girih.passes.quantization.weights import quantize_rows
@@ -73,7 +74,7 @@ class Evaluator:
         self.episodes = [tuple(episode) for episode in episodes]
         self._torch = TorchGraph(graph)
         self.names = _names(self._torch)
-        self._weights = tensors_of(compilation.parameters, self.names)
+        self._weights = _tensors(compilation, self.names)
         self._multiplied = _multiplied(graph)
         self._nodes = _nodes(graph)
         self._effective: dict[tuple[str, int, bool], Tensor] = {}
@@ -154,7 +155,7 @@ class Evaluator:
             name: self._weights[name]
             if compilation.parameters[name] is self.compilation.parameters.get(name)
             else tensor
-            for name, tensor in tensors_of(compilation.parameters, _names(pruned)).items()
+            for name, tensor in _tensors(compilation, _names(pruned)).items()
         }
         return self._rounded(recipe, pruned, weights, _multiplied(graph), _nodes(graph))
 
@@ -231,6 +232,11 @@ class _Total:
         if not self.rows:
             raise CompilationError("no result of the episodes is a float: nothing can agree")
         return Score(max(self.divergence / self.rows, 0.0), self.agreed / self.rows)
+
+
+def _tensors(compilation: Compilation, names: set[str]) -> dict[str, Tensor]:
+    weights = Weights(compilation.parameters)
+    return {name: weights[name] for name in names}
 
 
 def _names(graph: TorchGraph) -> set[str]:

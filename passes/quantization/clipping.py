@@ -12,9 +12,9 @@ from torch_mlir import ir
 from torch_mlir.dialects import func
 
 from girih.passes.base import Compilation
-from girih.passes.calibrate import HIDDEN
 from girih.passes.examples import run_examples
 from girih.passes.quantization.plan import PRODUCTS, Group, Plan, is_quantizable
+from girih.passes.statistics import HIDDEN
 
 Array = NDArray[Any]
 Ranges = Literal["largest", "percentile", "mse"]

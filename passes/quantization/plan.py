@@ -48,8 +48,8 @@ from girih.dialects.mfm.activation import RAMPS
 from girih.dialects.mfm.base import element
 from girih.dialects.mfm.hollow import once
 from girih.passes.base import Compilation
-from girih.passes.calibrate import STATISTICS, argument_key
 from girih.passes.states import state_of
+from girih.passes.statistics import STATISTICS, argument_key
 
 STAYS_FLOAT = "mfm.stays_float"
 """Attribute of an operation that has an integer form and is better without it."""

@@ -13,11 +13,11 @@ from girih.dialects.arithmetic import unpack_groups
 from girih.dialects.mfm import Conv1dOp, GeluOp, LayerNormOp, LinearOp, RmsNormOp
 from girih.dialects.mfm.hollow import is_hollow
 from girih.passes.base import Compilation
-from girih.passes.calibrate import STATISTICS
 from girih.passes.quantization.groups import pack_rows
 from girih.passes.quantization.plan import Group, Plan, is_quantizable
 from girih.passes.quantization.rules import Precisions
 from girih.passes.quantization.weights import quantize_rows
+from girih.passes.statistics import STATISTICS
 
 Array = NDArray[Any]
 Scaling = Literal["smoothing", "activation-aware"]

@@ -10,8 +10,9 @@ from torch_mlir import ir
 
 from girih.compiler.context import create_context
 from girih.passes.base import Compilation
-from girih.passes.calibrate import STATISTICS, Calibrate, argument_key
+from girih.passes.calibrate import Calibrate
 from girih.passes.interpreter import function_named
+from girih.passes.statistics import STATISTICS, argument_key
 from girih.runtime.errors import CompilationError
 
 TEXT = """

@@ -12,10 +12,11 @@ from torch_mlir import ir
 
 from girih.compiler.context import create_context
 from girih.passes.base import Compilation
-from girih.passes.calibrate import HIDDEN, Calibrate
+from girih.passes.calibrate import Calibrate
 from girih.passes.interpreter import function_named, interpret
 from girih.passes.quantization.clipping import BINS, Histogram
 from girih.passes.quantize import Quantize
+from girih.passes.statistics import HIDDEN
 
 Array = Any
 
