@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
-from girih.dialects.mfm import Conv1dOp, LinearOp, ParameterOp
+from girih.dialects.mfm import LinearOp
 from girih.dialects.mfm.base import DTYPES, shape
-from girih.dialects.mfm.convolution import windows
 from girih.passes.base import Compilation
+from girih.passes.correlations import Correlations
 from girih.passes.examples import functions_of, run_examples, runs_of
-from girih.passes.matching import defined_by
 from girih.passes.pruning.influence import Streams
 from girih.passes.statistics import HIDDEN, STATISTICS, argument_key
 from girih.runtime.errors import CompilationError
@@ -63,6 +62,7 @@ class Calibrate:
         keys = {value: key for function in functions.values() for key, value in _named(function)}
         multiplied = {value for value in keys if _is_multiplied(value)}
         streams = {name: Streams(function) for name, function in functions.items()}
+        correlations = Correlations(functions.values()) if self.correlations else None
 
         def record(name: str, value: ir.Value, array: NDArray[Any]) -> None:
             streams[name].observe(value, array)
@@ -75,10 +75,12 @@ class Calibrate:
                 mean = np.einsum("rc,rc->c", rows, rows) / (max(len(rows), 1) * counts[name])
                 known = compilation.squares.get(keys[value])
                 compilation.squares[keys[value]] = mean if known is None else known + mean
-            if self.correlations:
-                _correlate(value, array, compilation)
+            if correlations is not None:
+                correlations.add(value, array)
 
         run_examples(functions, compilation, record)
+        if correlations is not None:
+            compilation.correlations.update(correlations.sums())
         for each in streams.values():
             compilation.influence.update(each.influence())
 
@@ -128,34 +130,3 @@ def _is_multiplied(value: ir.Value) -> bool:
     """Whether a linear operation reads the value's channels."""
     users = (use.owner.operation.opview for use in value.uses)
     return any(isinstance(user, LinearOp) and user.x == value for user in users)
-
-
-def _correlate(x: ir.Value, value: NDArray[Any], compilation: Compilation) -> None:
-    """Add x^T x to what is known of the weights that the value is multiplied with."""
-    squares: dict[tuple[int, ...], NDArray[Any]] = {}
-    found: dict[str, NDArray[Any]] = {}
-    for use in x.uses:
-        user = use.owner.operation.opview
-        if not isinstance(user, LinearOp | Conv1dOp) or user.x != x:
-            continue
-        weight = defined_by(user.weight, ParameterOp)
-        if weight is None:
-            continue
-        # Queries, keys and values read the same rows: their product is taken once.
-        window: tuple[int, ...] = ()
-        if isinstance(user, Conv1dOp):
-            window = (user.kernel.value, user.stride.value, user.padding.value)
-        if window not in squares:
-            rows = _rows(user, value)
-            squares[window] = rows.T @ rows
-        found[weight.parameter.value] = squares[window]
-    for name, square in found.items():
-        known = compilation.correlations.get(name)
-        compilation.correlations[name] = square if known is None else known + square
-
-
-def _rows(op: LinearOp | Conv1dOp, value: NDArray[Any]) -> NDArray[Any]:
-    """What is multiplied with each row of the weight, in double precision."""
-    if isinstance(op, Conv1dOp):
-        value = windows(value, op.kernel.value, op.stride.value, op.padding.value)
-    return value.reshape(-1, value.shape[-1]).astype(np.float64)
