@@ -114,7 +114,8 @@ def reference(model: Logits, features: Array, rules: Rules) -> Reference:
 def agreement(model: Logits, features: Array, rules: Rules, teacher: Reference) -> Agreement:
     """Compare a model with float32 on one window."""
     logits = _predictions(model, features, rules, teacher.tokens)
-    expected = [*teacher.tokens, rules.end]
+    # What reaches the longest length never says its end.
+    expected = [*teacher.tokens, rules.end][: len(logits)]
     return Agreement(
         predictions=len(expected),
         agreed=agreed_tokens(logits, expected, rules),
@@ -124,7 +125,8 @@ def agreement(model: Logits, features: Array, rules: Rules, teacher: Reference) 
 
 
 def _predictions(model: Logits, features: Array, rules: Rules, tokens: Sequence[int]) -> Array:
-    return model(features, [*rules.start, *tokens])[len(rules.start) - 1 :]
+    forced = [*rules.start, *tokens][: rules.longest]
+    return model(features, forced)[len(rules.start) - 1 :]
 
 
 def agreed_tokens(logits: Array, expected: Sequence[int], rules: Rules) -> int:

@@ -29,23 +29,21 @@ from girih.runtime.errors import GirihError
 
 FOLDER = Path(__file__).parents[1] / "build" / "speech"
 
-# No voice with breath in it (f2, f3, f5): the noise is another one each second.
+# Voices, speeds and pitches that float32 tiny.en understands: a quarter of its words wrong at most;
+# how often a model agrees with one that guesses says nothing. None has breath in it: the noise is
+# another one each second.
 VOICES = (
     "en-us",
     "en",
-    "en-us+f1",
-    "en-gb-scotland",
     "en-gb-x-rp+f4",
-    "en-us+m3",
-    "en-029",
     "en+steph",
     "en-us-nyc",
     "en-gb-x-gbclan+m7",
     "en-us+f4",
     "en+m1",
 )
-_WORDS_PER_MINUTE = (120, 190)
-_PITCHES = (25, 70)
+_WORDS_PER_MINUTE = (135, 185)
+_PITCHES = (25, 55)
 _PEAK = 10 ** (-3 / 20)
 
 

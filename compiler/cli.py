@@ -33,7 +33,7 @@ app = typer.Typer(
 
 MODEL_HELP = (
     "file.py:function or package.module:function that returns (module, example_inputs) or a "
-    "mapping of entries; a .pt2 file; or whisper-tiny.en."
+    "mapping of entries; a .pt2 file; whisper-tiny.en or whisper-base."
 )
 Artifact = Annotated[Path, typer.Argument(help="A compiled program, from girih compile.")]
 EntryName = Annotated[str | None, typer.Option("--entry", help="Which entry point, of several.")]
@@ -75,8 +75,10 @@ def compile_command(
         )
         progress(f"write {output}")
         program.save(output)
+    console = Console(stderr=True)
+    console.print(program.recipe_table.table())
     names = ", ".join(program)
-    Console(stderr=True).print(f"wrote {output}: {names}", highlight=False, soft_wrap=True)
+    console.print(f"wrote {output}: {names}", highlight=False, soft_wrap=True)
 
 
 @app.command("adapt")
@@ -112,28 +114,36 @@ def adapt_command(
     """Train a compiled model's weights to answer as the original does; write the artifact."""
     _check_folder(output)
     with _progress("start") as progress:
-        from girih.compiler.cli_adapt import adapt_named
+        from girih.compiler.adaptation.adapting import adapt
+        from girih.compiler.cli_compress import load_with_episodes
+        from girih.compiler.recipe import Recipe
+        from girih.runtime.target import Target
 
         def show(stage: str) -> None:
             progress(stage)
             if stage.startswith("step "):
                 typer.echo(stage, err=True)
 
-        program = adapt_named(
-            model,
-            data,
-            show,
+        # Cheap to refuse, and a model may take a minute to build.
+        accelerator, chosen = Target.load(target), Recipe.load(recipe)
+        progress(f"load {model}")
+        module, examples, episodes = load_with_episodes(model, data)
+        program = adapt(
+            module,
+            examples,
+            episodes=episodes,
             folder=folder,
-            target=target,
-            recipe=recipe,
+            target=accelerator,
+            recipe=chosen,
             steps=steps,
             batch=batch,
             rate=rate,
             rank=rank,
             match=tuple(match or ["*"]),
             tied=tied,
-            loss=loss,
+            loss=loss,  # type: ignore[arg-type]
             seed=seed,
+            progress=show,
         )
         progress(f"write {output}")
         program.save(output)
@@ -170,6 +180,58 @@ def estimate_command(
         _write_text(report, json.dumps(values, indent=1, allow_nan=False))
     for name, each in found.items():
         Console().print(each.table(limit=layers or None, title=f"{model}: {name}"))
+
+
+@app.command("compress")
+def compress_command(
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What the loss is measured on: .npz of examples along the first axis, "
+            "file.py:function that returns episodes; for whisper, audio clips. May be repeated."
+        ),
+    ] = None,
+    budget: Annotated[
+        str,
+        typer.Option(
+            help="bytes=SHARE of float16, cycles= or energy=SHARE of 8 bits, agreement=LEAST, "
+            "loss=MOST."
+        ),
+    ] = "bytes=0.4",
+    folder: Annotated[
+        Path,
+        typer.Option(
+            help="For recipe.yaml, tables and measurements; a search that was cut off goes on."
+        ),
+    ] = Path("compression"),
+    target: Annotated[str, typer.Option(help="Preset or YAML file.")] = "edge",
+    metric: Annotated[
+        str, typer.Option(help="agreement, of logits; or error, of other results.")
+    ] = "agreement",
+    prune: Annotated[
+        list[str] | None, typer.Option(help="hidden, heads or blocks; may be repeated.")
+    ] = None,
+    points: Annotated[int, typer.Option(min=2, help="Points of the front to measure.")] = 8,
+    trials: Annotated[int, typer.Option(min=0, help="Exchanges to try at the budget.")] = 16,
+    processes: Annotated[int, typer.Option(min=1, help="How many measure at a time.")] = 1,
+) -> None:
+    """Find which parts of a model take fewer bits or go, by what it costs the task."""
+    _check_folder(folder / "recipe.yaml" if folder.is_dir() else folder)
+    from girih.compiler.cli_compress import compress_named
+
+    compress_named(
+        model,
+        data or [],
+        budget,
+        folder,
+        target=target,
+        metric=metric,
+        prune=prune or [],
+        points=points,
+        trials=trials,
+        processes=processes,
+    )
 
 
 @app.command("run")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from girih.compiler.recipe_table import RecipeTable
 from girih.runtime.energy import Node
 from girih.runtime.errors import InputError
 from girih.runtime.executable import Executable, HostOperation
@@ -25,6 +26,7 @@ def describe(executable: Executable) -> dict[str, Any]:
     """An executable as plain values, without its bulk."""
     return {
         "recipe": executable.recipe,
+        "recipe_table": RecipeTable.of(executable).to_dict(),
         "target": executable.target.model_dump(mode="json"),
         "processor": executable.processor,
         "vmfb_bytes": len(executable.vmfb),
@@ -80,6 +82,7 @@ def show(executable: Executable, console: Console) -> None:
         f"accelerator DRAM {bytes_text(executable.dram_bytes)}",
         highlight=False,
     )
+    console.print(RecipeTable.of(executable).table())
     for name, entry in executable.entries.items():
         rows = [("argument", spec) for spec in entry.signature.arguments]
         rows += [("result", spec) for spec in entry.signature.results]

@@ -24,8 +24,9 @@ from girih.compiler.recipe import Recipe
 from girih.runtime.errors import CompilationError, GirihError
 from girih.runtime.report import Report
 from girih.runtime.target import Target
+from girih.runtime.transcription import CHECKPOINTS, Checkpoint
 
-WHISPER = "whisper-tiny.en"
+WHISPERS = {f"whisper-{name}": checkpoint for name, checkpoint in CHECKPOINTS.items()}
 
 Examples = dict[str, list[tuple[NDArray[Any], ...]]]
 
@@ -46,13 +47,15 @@ def compile_named(
     """
     # Both are cheap to refuse, and a model may take a minute to build.
     checked_target, checked_recipe = Target.load(target), Recipe.load(recipe)
-    if model == WHISPER:
+    checkpoint = whisper_named(model)
+    if checkpoint is not None:
         from girih.compiler.models.speech import compile_whisper
 
         return compile_whisper(
             checked_target,
             checked_recipe,
             calibration_audio=calibration,
+            checkpoint=checkpoint,
             dump_ir=dump_ir,
             progress=progress,
             strict=strict,
@@ -88,11 +91,12 @@ def estimate_named(
     those of a generator. Raises `GirihError`: no such model, or one that can not be used.
     """
     checked_target, checked_recipe = Target.load(target), Recipe.load(recipe)
-    if model == WHISPER:
+    checkpoint = whisper_named(model)
+    if checkpoint is not None:
         from girih.compiler.models.speech import whisper_entries
         from girih.compiler.models.whisper import pretrained
 
-        module, inputs = whisper_entries(pretrained()), None
+        module, inputs = whisper_entries(pretrained(checkpoint)), None
     else:
         progress(f"load {model}")
         module, inputs = load_model(model)
@@ -119,20 +123,42 @@ def estimate_named(
     )
 
 
-def load_model(model: str) -> tuple[Any, Any]:
+def whisper_named(model: str) -> Checkpoint | None:
+    """The pretrained Whisper of a name such as ``whisper-tiny.en``, or None for another model."""
+    return WHISPERS.get(model)
+
+
+def load_model(model: str, many: bool = False) -> tuple[Any, Any]:
     """(module, example inputs), or (entries, None): what `girih.compile` takes first.
 
-    `model` is a .pt2 file, ``file.py:function`` or ``package.module:function``. Raises
-    `CompilationError` where it names nothing, and where the function fails.
+    With `many`, what the function returns, a list of anything, and None. `model` is a .pt2 file,
+    ``file.py:function`` or ``package.module:function``. Raises `CompilationError` where it names
+    nothing, and where the function fails.
     """
     if model.endswith(".pt2"):
         return _load_exported(Path(model))
-    if not names_function(model):
+    place, colon, name = model.rpartition(":")
+    if not colon or not place or not name:
         raise CompilationError(
             f"no model {model!r}: expected file.py:function, package.module:function, "
-            f"a .pt2 file or {WHISPER}"
+            f"a .pt2 file, {' or '.join(WHISPERS)}"
         )
-    result = call_named(model)
+    module = _import(place)
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise CompilationError(f"{place} has no function {name!r}")
+    try:
+        result = function()
+    except GirihError:
+        raise
+    except Exception as error:
+        if os.environ.get("GIRIH_DEBUG"):
+            raise
+        raise CompilationError(f"{model} failed: {_describe(error)}") from error
+    if many:
+        if not isinstance(result, list | tuple):
+            raise CompilationError(f"{model} returned a {type(result).__name__}, expected a list")
+        return list(cast(Any, result)), None
     if isinstance(result, Mapping):
         return cast(Mapping[str, Any], result), None
     if isinstance(result, tuple) and len(cast(tuple[Any, ...], result)) == 2:
@@ -143,36 +169,8 @@ def load_model(model: str) -> tuple[Any, Any]:
     )
 
 
-def names_function(word: str) -> bool:
-    """Whether a word has the form ``file.py:function`` or ``package.module:function``."""
-    place, colon, name = word.rpartition(":")
-    return bool(place and colon and name)
-
-
-def call_named(word: str) -> Any:
-    """What the function returns that a word names.
-
-    Raises `CompilationError` where it names nothing, and where the function fails.
-    """
-    place, _, name = word.rpartition(":")
-    module = _import(place)
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise CompilationError(f"{place} has no function {name!r}")
-    try:
-        return function()
-    except GirihError:
-        raise
-    except Exception as error:
-        if os.environ.get("GIRIH_DEBUG"):
-            raise
-        raise CompilationError(f"{word} failed: {_describe(error)}") from error
-
-
-def read_calibration(
-    paths: Sequence[Path], entries: Sequence[str], purpose: str = "calibration"
-) -> Examples:
-    """Calibration inputs by entry, from .npz files; `purpose` is for messages.
+def read_calibration(paths: Sequence[Path], entries: Sequence[str]) -> Examples:
+    """Calibration inputs by entry, from .npz files.
 
     The arrays of an entry are its arguments in order, each with the examples along a new first
     axis. With several entries a name is ``ENTRY/anything``.
@@ -187,12 +185,12 @@ def read_calibration(
             counts = {len(array) if array.ndim else 0 for array in arrays}
             if entry not in entries:
                 raise CompilationError(
-                    f"{purpose} {path}: no entry point {entry!r}, expected names such as "
+                    f"calibration {path}: no entry point {entry!r}, expected names such as "
                     f"{entries[0]}/0"
                 )
             if len(counts) != 1 or 0 in counts:
                 raise CompilationError(
-                    f"{purpose} {path}: arrays of {entry!r} hold {sorted(counts)} examples, "
+                    f"calibration {path}: arrays of {entry!r} hold {sorted(counts)} examples, "
                     "expected one number above 0: the first axis counts them"
                 )
             examples.setdefault(entry, []).extend(zip(*arrays, strict=True))

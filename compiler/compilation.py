@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch_mlir.dialects import func
 
 from girih.compiler.codegen import generate
 from girih.compiler.context import create_context
+from girih.compiler.episodes import Call, Episode
 from girih.compiler.exporting import export
 from girih.compiler.importing import Importer
 from girih.compiler.iree import compile_to_vmfb, host_cpu
@@ -34,11 +35,13 @@ from girih.compiler.pipeline import (
 from girih.compiler.precision import widened
 from girih.compiler.program import MAPPING, CompiledProgram
 from girih.compiler.recipe import Recipe
+from girih.compiler.recipe_table import RECIPE_TABLE
+from girih.compiler.resolution import recipe_table
 from girih.compiler.schedule import describe_entry
 from girih.compiler.strict import refuse_fallback
 from girih.passes.base import Compilation
 from girih.passes.partition import HOST, NPU, Partition
-from girih.passes.quantization.plan import STATE
+from girih.passes.states import STATE
 from girih.passes.tiling.mapping import read, to_yaml
 from girih.runtime.errors import CompilationError
 from girih.runtime.executable import Executable
@@ -57,7 +60,7 @@ class DecisionWarning(UserWarning):
 
 
 Example = Sequence[Any] | Mapping[str, Any]
-Calibration = Sequence[Example] | Mapping[str, Sequence[Example]]
+Calibration = Sequence[Example] | Mapping[str, Sequence[Example]] | Sequence[Episode]
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,8 @@ def compile(
         target: a preset's name, a YAML file, or a `Target`.
         recipe: ``w8a8``, ``float``, a YAML file, or a `Recipe`.
         calibration: input tuples, by entry where there are several, from which ranges are taken;
-            the example inputs where none are given.
+            or episodes, whose calls pass states on (`girih.Call`); the example inputs where none
+            are given.
         patches: work-arounds for model classes that torch.export cannot trace, beside the known
             ones (`girih.Patch`).
         mapping: a file of tiles (`CompiledProgram.mapping` of this or another program) for the
@@ -127,13 +131,15 @@ def compile(
     context = create_context()
     with context, ir.Location.unknown():
         graph, parameters = import_entries(entries, patches, progress)
-        compilation = Compilation(parameters, target, calibration_examples(entries, calibration))
+        imported = dict(parameters)
+        compilation = Compilation(parameters, target)
+        set_calibration(compilation, entries, calibration)
         compilation.mapping = None if mapping is None else Path(mapping)
         dump = Dump.into(dump_ir)
         dump(graph, "import")
         run_passes(graph, graph_passes(recipe), compilation, dump, progress)
 
-        return finish(graph, list(entries), compilation, recipe, dump, progress, strict)
+        return finish(graph, entries, imported, compilation, recipe, dump, progress, strict)
 
 
 def refuse_several(target: Target) -> None:
@@ -147,14 +153,18 @@ def refuse_several(target: Target) -> None:
 
 def finish(
     graph: ir.Module,
-    names: Sequence[str],
+    names: Iterable[str],
+    imported: Mapping[str, NDArray[Any]],
     compilation: Compilation,
     recipe: Recipe,
     dump: Dump,
     progress: Callable[[str], None],
     strict: bool = False,
 ) -> CompiledProgram:
-    """From what `graph_passes` leave to a program; `names` are the entries, in order."""
+    """From what `graph_passes` leave to a program.
+
+    names: the entries, in order. imported: the weights as they were before any pass.
+    """
     target = compilation.target
     assert target is not None
     parts = copy_module(graph)
@@ -172,9 +182,11 @@ def finish(
     progress("iree-compile")
     vmfb = compile_to_vmfb(host)
 
+    stored = used_parameters(graph, compilation.parameters)
+    resolved = recipe_table(graph, recipe, imported, stored)
     executable = Executable(
         entries=described,
-        parameters=used_parameters(graph, compilation.parameters),
+        parameters=stored,
         vmfb=vmfb,
         module=to_bytecode(graph),
         recipe=recipe.name,
@@ -182,7 +194,10 @@ def finish(
         kernels=kernels,
         dram_bytes=dram_bytes,
         processor=host_cpu()[0],
-        metadata={MAPPING: to_yaml(target.name, compilation.chosen)},
+        metadata={
+            MAPPING: to_yaml(target.name, compilation.chosen),
+            RECIPE_TABLE: resolved.to_dict(),
+        },
     )
     return CompiledProgram(executable)
 
@@ -263,10 +278,59 @@ def _fixed(name: str, lines: Sequence[str]) -> str:
     )
 
 
-def calibration_examples(
-    entries: Mapping[str, Entry], calibration: Calibration | None
+def set_calibration(
+    compilation: Compilation, entries: Mapping[str, Entry], calibration: Calibration | None
+) -> None:
+    """Give the `calibrate` pass its inputs; raises `CompilationError` for those that do not fit.
+
+    An entry of which there is none runs on its example inputs.
+    """
+    episodes = _episodes(calibration)
+    if episodes is None:
+        compilation.calibration = _examples(entries, cast(Any, calibration))
+        return
+    called = {call.entry for episode in episodes for call in episode}
+    unknown = called - set(entries)
+    if unknown:
+        raise CompilationError(
+            f"calibration calls {', '.join(sorted(unknown))}, expected {', '.join(entries)}"
+        )
+    compilation.episodes = [
+        [(call.entry, _inputs(call, entries[call.entry])) for call in episode]
+        for episode in episodes
+    ]
+    others = {name: entry for name, entry in entries.items() if name not in called}
+    compilation.calibration = _examples(others, {})
+
+
+def _episodes(calibration: Calibration | None) -> list[Episode] | None:
+    """The episodes that a calibration is, or None for one of inputs."""
+    if calibration is None or isinstance(calibration, Mapping) or not calibration:
+        return None
+    first = calibration[0]
+    if not isinstance(first, Sequence) or not first or not isinstance(first[0], Call):
+        return None
+    return [tuple(cast(Episode, episode)) for episode in calibration]
+
+
+def _inputs(call: Call, entry: Entry) -> list[NDArray[Any]]:
+    expected = [
+        tuple(tensor.shape)
+        for index, tensor in enumerate(entry.tensors)
+        if index not in entry.reads
+    ]
+    found = [tuple(tensor.shape) for tensor in call.inputs]
+    if found != expected:
+        raise CompilationError(
+            f"a call of entry {call.entry!r} has inputs of shapes {found}, expected {expected}"
+        )
+    return [widened(tensor).detach().numpy() for tensor in call.inputs]
+
+
+def _examples(
+    entries: Mapping[str, Entry],
+    calibration: Sequence[Example] | Mapping[str, Sequence[Example]] | None,
 ) -> dict[str, list[list[NDArray[Any]]]]:
-    """The inputs to calibrate each entry with, checked; raises `CompilationError`."""
     if calibration is None:
         calibration = {}
     if not isinstance(calibration, Mapping):

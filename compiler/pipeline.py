@@ -91,6 +91,9 @@ def integer_passes(recipe: Recipe, notes: bool = False) -> list[Pass]:
             recipe.rules,
             recipe.compensates,
             recipe.tables,
+            recipe.scaling,
+            recipe.ranges,
+            recipe.percentile,
             notes,
         )
     ]

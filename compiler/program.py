@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch_mlir import ir
 
 from girih.compiler.context import create_context
+from girih.compiler.recipe_table import RecipeTable
 from girih.passes.interpreter import function_named, interpret
 from girih.runtime.errors import InputError
 from girih.runtime.executable import Executable
@@ -107,6 +108,11 @@ class CompiledProgram:
     def mapping(self) -> str:
         """The tiles of every region, as a file that `girih.compile(mapping=...)` reads."""
         return self.executable.metadata.get(MAPPING, "")
+
+    @property
+    def recipe_table(self) -> RecipeTable:
+        """What the recipe came to: precision, bytes and the rule that decided, by weight."""
+        return RecipeTable.of(self.executable)
 
     def session(self, device: str = "iree") -> Session:
         """A run of several calls whose states stay on the device; they start as zeros."""

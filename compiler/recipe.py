@@ -8,7 +8,9 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from girih.passes.quantization.clipping import Ranges
 from girih.passes.quantization.rules import NodeRule, Weights
+from girih.passes.quantization.scaling import Scaling
 from girih.runtime.errors import CompilationError
 
 
@@ -46,9 +48,12 @@ class Recipe(BaseModel):
     weights that read it (SmoothQuant's alpha, Xiao et al. 2023); 0 turns it off. rounding: of
     weights of 4 bits, each to its ``nearest``, or later ones making up for the errors of earlier
     ones on the calibration inputs (``compensated``: GPTQ, Frantar et al. 2023). tables: bits of
-    what is added or looked up and multiplied with nothing, such as positions. pruning: what goes
-    before anything else, by what the calibration inputs say of it: blocks first, then heads, then
-    hidden channels.
+    what is added or looked up and multiplied with nothing, such as positions. scaling: of channels
+    that weights of 4 bits read, by ``smoothing`` too, or ``activation-aware``: by the factors of
+    the least error (AWQ, Lin et al. 2023). ranges: of activations of 8 bits, the ``largest``
+    magnitude, the ``percentile`` of them, or that of the least mean square error (``mse``).
+    pruning: what goes before anything else, by what the calibration inputs say of it: blocks
+    first, then heads, then hidden channels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +64,9 @@ class Recipe(BaseModel):
     smoothing: float = Field(default=0.5, ge=0, le=1)
     rounding: Literal["nearest", "compensated"] = "compensated"
     tables: Literal[8, 16] = 16
+    scaling: Scaling = "smoothing"
+    ranges: Ranges = "largest"
+    percentile: float = Field(default=99.99, gt=0, le=100)
     pruning: tuple[Pruning, ...] = ()
 
     @property

@@ -21,7 +21,7 @@ from torch_mlir.dialects import func
 
 from girih.dialects.mfm import ParameterOp
 from girih.dialects.mfm.base import numpy_dtype, shape
-from girih.passes.quantization.plan import state_of
+from girih.passes.states import state_of
 from girih.runtime.executable import Kernel, Layer
 from girih.runtime.program import (
     HEADER_BYTES,

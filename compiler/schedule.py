@@ -13,7 +13,7 @@ from girih.passes.interpreter import function_named
 from girih.passes.locations import module_path, source_line
 from girih.passes.partition import HOST, REASON
 from girih.passes.quantization.function import SCALE
-from girih.passes.quantization.plan import STATE
+from girih.passes.states import STATE
 from girih.runtime.executable import Entry, HostOperation, Step
 from girih.runtime.signature import Signature, TensorSpec
 

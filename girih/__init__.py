@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from girih.compiler.artifact import load
     from girih.compiler.checkpoint import empty_weights, load_checkpoint
     from girih.compiler.compilation import DecisionWarning, Entry, ExportWarning, compile
-    from girih.compiler.differentiable.graph import Call
+    from girih.compiler.compression.compress import compress
+    from girih.compiler.compression.result import Compression
+    from girih.compiler.episodes import Call, Episode
     from girih.compiler.estimation import estimate
     from girih.compiler.generator import (
         Generator,
@@ -43,9 +45,11 @@ __all__ = [
     "ArtifactError",
     "Call",
     "CompilationError",
+    "Compression",
     "DecisionWarning",
     "Entry",
     "EntryPoint",
+    "Episode",
     "ExportWarning",
     "Generator",
     "GirihError",
@@ -66,6 +70,7 @@ __all__ = [
     "adapt",
     "compile",
     "compile_generator",
+    "compress",
     "empty_weights",
     "estimate",
     "estimate_generator",
@@ -80,8 +85,10 @@ __version__ = "0.1.0"
 # A new name goes here, in __all__ and, for type checkers, in the block above.
 _HOMES = {
     "ArtifactError": "girih.runtime.errors",
-    "Call": "girih.compiler.differentiable.graph",
+    "Call": "girih.compiler.episodes",
     "CompilationError": "girih.runtime.errors",
+    "Compression": "girih.compiler.compression.result",
+    "Episode": "girih.compiler.episodes",
     "Entry": "girih.compiler.compilation",
     "EntryPoint": "girih.compiler.program",
     "DecisionWarning": "girih.compiler.compilation",
@@ -104,6 +111,7 @@ _HOMES = {
     "adapt": "girih.compiler.adaptation.adapting",
     "compile": "girih.compiler.compilation",
     "compile_generator": "girih.compiler.generator",
+    "compress": "girih.compiler.compression.compress",
     "empty_weights": "girih.compiler.checkpoint",
     "estimate": "girih.compiler.estimation",
     "estimate_generator": "girih.compiler.generator",

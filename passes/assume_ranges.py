@@ -11,8 +11,8 @@ from torch_mlir.dialects import func
 
 from girih.dialects.mfm.base import shape
 from girih.passes.base import Compilation
-from girih.passes.calibrate import STATISTICS, argument_key
 from girih.passes.quantization.plan import is_float_tensor
+from girih.passes.statistics import STATISTICS, argument_key
 
 
 @dataclass(frozen=True)

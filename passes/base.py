@@ -14,10 +14,14 @@ from girih.runtime.target import Target
 
 @dataclass(frozen=True)
 class Unit:
-    """What an integer is worth: real value = integer x scale x factor[channel]."""
+    """What an integer is worth: real value = integer x scale x factor[channel].
+
+    maximum: the range that the scale was made for.
+    """
 
     scale: float
-    factor: NDArray[Any] | None = None
+    factor: NDArray[Any] | None
+    maximum: float
 
 
 @dataclass
@@ -34,6 +38,11 @@ class Compilation:
         default_factory=dict[str, list[list[NDArray[Any]]]]
     )
     """Per function, example inputs for the `calibrate` pass."""
+    episodes: list[list[tuple[str, list[NDArray[Any]]]]] = field(
+        default_factory=list[list[tuple[str, list[NDArray[Any]]]]]
+    )
+    """Calls in order, each a function's name and its inputs without states, for the same pass:
+    states start as zeros with every episode, and go from call to call."""
     mapping: Path | None = None
     """A file of tiles that `tile` takes for the regions that it names."""
     chosen: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
@@ -47,8 +56,8 @@ class Compilation:
     influence: dict[str, float] = field(default_factory=dict[str, float])
     """Per ``function.block``, a block by its module path: how far it turns the residual stream."""
     units: dict[str, Unit] = field(default_factory=dict[str, Unit])
-    """By the same keys, what the integers that stand for a value are worth, where `quantize` has
-    `notes`; a later one, of other weights, keeps their factors."""
+    """By the same keys, what integers are worth, where `quantize` has `notes`; a later one, of
+    other weights, keeps to it."""
 
 
 class Pass(Protocol):

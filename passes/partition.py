@@ -13,7 +13,7 @@ from girih.dialects.mfm.assembly import BroadcastOp, ConcatenateOp
 from girih.dialects.mfm.base import element, shape
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import FALLBACK, erase_unused
-from girih.passes.quantization.plan import state_of
+from girih.passes.states import state_of
 from girih.passes.tiling.movement import moves_rows
 from girih.passes.tiling.rows import is_row_by_row
 

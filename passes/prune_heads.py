@@ -52,14 +52,15 @@ class PruneHeads:
         """Shrink the attentions; raise `CompilationError` for a share or pattern of no use."""
         refuse_share(self.name, self.share)
         groups = Groups(module, compilation)
-        candidates = list(_candidates(groups))
-        shrink_matching(self.name, "attention", self.match, candidates, groups, self._stay)
+        found = list(candidates(groups))
+        shrink_matching(self.name, "attention", self.match, found, groups, self._stay)
 
     def _stay(self, count: int) -> int:
         return remaining(count, self.share)
 
 
-def _candidates(groups: Groups) -> Iterator[Candidate]:
+def candidates(groups: Groups) -> Iterator[Candidate]:
+    """Each attention, with the heads that may go."""
     seen = set[ir.Value]()
     for function in groups.functions:
         for op in function.entry_block.operations:

@@ -60,15 +60,16 @@ class PruneHidden:
         if self.multiple < 1:
             raise CompilationError(f"{self.name}: multiple is {self.multiple}, expected 1 or more")
         groups = Groups(module, compilation)
-        candidates = list(_candidates(groups))
-        shrink_matching(self.name, "MLP", self.match, candidates, groups, self._stay)
+        found = list(candidates(groups))
+        shrink_matching(self.name, "MLP", self.match, found, groups, self._stay)
 
     def _stay(self, count: int) -> int:
         kept = remaining(count, self.share)
         return min(count, math.ceil(kept / self.multiple) * self.multiple)
 
 
-def _candidates(groups: Groups) -> Iterator[Candidate]:
+def candidates(groups: Groups) -> Iterator[Candidate]:
+    """Each MLP, with the channels that may go."""
     seen = set[ir.Value]()
     for function in groups.functions:
         for op in function.entry_block.operations:

@@ -11,10 +11,12 @@ from torch_mlir.dialects import func
 from girih.dialects import mfm
 from girih.passes.base import Compilation
 from girih.passes.quantization import exact, movement, pointwise, products
+from girih.passes.quantization.clipping import Ranges, clip_ranges
 from girih.passes.quantization.function import FunctionQuantizer, Rule
 from girih.passes.quantization.islands import mark_islands
 from girih.passes.quantization.plan import STAYS_FLOAT, Plan, is_weight
 from girih.passes.quantization.rules import NodeRule, Precisions, Weights, nodes_of
+from girih.passes.quantization.scaling import Scaling, scale_channels
 from girih.runtime.errors import CompilationError
 
 RULES: dict[type, Rule] = {**movement.RULES, **pointwise.RULES, **products.RULES}
@@ -36,8 +38,10 @@ class Quantize:
     others hold; those of 4 bits have a scale for each group of 32. If it `compensates`, and
     `calibrate` noted how inputs go together, later weights of a row make up for the rounding of
     earlier ones. `tables` that are added or looked up, and multiplied with nothing, such as
-    positions, have 16 bits or 8. With `notes`, each operation says which float value its result
-    stands for (`mfm.stands_for`), and `Compilation.units` what the integers are worth.
+    positions, have 16 bits or 8. `scaling` chooses the factors of channels that weights of 4 bits
+    read, `ranges`, with a `percentile`, how much of what was seen activations of 8 bits can hold.
+    With `notes`, each operation says which float value its result stands for (`mfm.stands_for`),
+    and `Compilation.units` what integers are worth, now and in a later run on other weights.
     """
 
     name: ClassVar[str] = "quantize"
@@ -46,6 +50,9 @@ class Quantize:
     rules: tuple[NodeRule, ...] = ()
     compensates: bool = False
     tables: Literal[8, 16] = 16
+    scaling: Scaling = "smoothing"
+    ranges: Ranges = "largest"
+    percentile: float = 99.99
     notes: bool = False
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
@@ -62,7 +69,15 @@ class Quantize:
                 if precisions.of(op.weight.owner.opview.parameter.value) == "float":
                     op.operation.attributes[STAYS_FLOAT] = ir.UnitAttr.get()
             mark_islands(function)
-        plan = Plan(module, compilation, self.smoothing)
+        plan = Plan(module, compilation)
+        if compilation.units:
+            plan.keep(compilation.units)
+        else:
+            scale_channels(plan, compilation, precisions, self.smoothing, self.scaling)
+            if self.ranges != "largest":
+                clip_ranges(plan, functions, compilation, self.ranges, self.percentile)
+        if self.notes:
+            compilation.units.update(plan.units())
         for function in functions:
             FunctionQuantizer(
                 function,

@@ -15,7 +15,8 @@ from girih.dialects.mfm.assembly import BroadcastOp, ConcatenateOp, PadOp
 from girih.dialects.mfm.base import numpy_dtype, shape
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import erase_unused
-from girih.passes.quantization.plan import is_weight, state_of
+from girih.passes.quantization.plan import is_weight
+from girih.passes.states import state_of
 from girih.runtime.errors import CompilationError
 
 ALL_REDUCE = "mfm.all_reduce"

@@ -15,7 +15,7 @@ from girih.dialects.mfm.base import element, shape
 from girih.dialects.npu.base import DTYPES
 from girih.passes.base import Compilation
 from girih.passes.partition import NPU
-from girih.passes.quantization.plan import state_of
+from girih.passes.states import state_of
 from girih.passes.tiling import lookup, movement, rows
 from girih.passes.tiling.attention import AttentionTiler
 from girih.passes.tiling.chain import epilogue, readers

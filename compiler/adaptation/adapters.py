@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from girih.compiler.adaptation.settings import Settings
-from girih.compiler.differentiable.graph import tensors_of
+from girih.passes.differentiable.function import Weights
 from girih.runtime.errors import CompilationError
 
 _ADAPTER = "default"
@@ -32,7 +32,7 @@ class Adapters:
     ) -> None:
         self._names = {name.replace(".", "/"): (name, bias) for name, bias in names.items()}
         used = [name for pair in self._names.values() for name in pair if name is not None]
-        tensors = tensors_of(arrays, used)
+        tensors = Weights({name: arrays[name] for name in used})
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             modules = {

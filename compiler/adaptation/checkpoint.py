@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def digest(
     settings: Settings,
     recipe: Recipe,
     parameters: Mapping[str, NDArray[Any]],
-    examples: Iterable[tuple[str, Iterable[NDArray[Any]]]],
+    examples: Iterable[tuple[str, Sequence[NDArray[Any]]]],
 ) -> str:
     """Tells adaptations apart: the same digest leads to the same weights."""
     known = hashlib.sha256(f"{settings.model_dump_json()}{recipe.model_dump_json()}".encode())

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from girih.compiler.adaptation.student import Results
-from girih.compiler.differentiable.graph import Episode, TorchGraph
+from girih.compiler.differentiable.graph import TorchGraph
+from girih.compiler.episodes import Episode
 
 _KEPT_BYTES = 4 << 30
 """Answers up to this are kept; beyond it, an episode's are found again each time."""

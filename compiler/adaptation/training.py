@@ -16,7 +16,7 @@ from girih.compiler.adaptation.checkpoint import Checkpoint
 from girih.compiler.adaptation.settings import Settings
 from girih.compiler.adaptation.student import Student
 from girih.compiler.adaptation.teacher import Teacher, distance
-from girih.compiler.differentiable.graph import Episode
+from girih.compiler.episodes import Episode
 from girih.runtime.errors import CompilationError
 
 _KEPT_EVERY = 5

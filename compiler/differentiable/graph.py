@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
-from girih.compiler.differentiable.function import Replace, TorchFunction
+from girih.compiler.episodes import Call
 from girih.dialects.mfm.base import numpy_dtype, shape
-from girih.dialects.mfm.parameter import widened
-from girih.passes.quantization.plan import state_of
+from girih.passes.differentiable.function import Replace, TorchFunction
+from girih.passes.states import state_of
 from girih.runtime.errors import InputError
 
 States = Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call of an entry point: its arguments in order, without states."""
-
-    entry: str
-    inputs: tuple[Tensor, ...]
-
-
-Episode = tuple[Call, ...]
-"""Calls from empty states on: a clip is encoded, then come its tokens one by one."""
 
 
 @dataclass(frozen=True)
@@ -123,16 +110,3 @@ def split_states(
         else:
             after[state] = result
     return outputs, after
-
-
-def tensors_of(
-    parameters: Mapping[str, NDArray[Any]], names: Iterable[str] | None = None
-) -> dict[str, Tensor]:
-    """Weights as tensors over the same memory where PyTorch has their type."""
-    chosen = parameters if names is None else names
-    return {name: torch.from_numpy(_writable(widened(parameters[name]))) for name in chosen}
-
-
-def _writable(array: NDArray[Any]) -> NDArray[Any]:
-    # PyTorch warns of arrays that must not be written to; nothing here writes.
-    return array if array.flags.writeable else array.copy()

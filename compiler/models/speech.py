@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from girih.compiler.compilation import Entry, compile
-from girih.compiler.differentiable.graph import Call, Episode
+from girih.compiler.episodes import Call, Episode
 from girih.compiler.models.whisper import WhisperDecode, WhisperEncode, pretrained
 from girih.compiler.program import CompiledProgram
 from girih.compiler.recipe import Recipe
@@ -24,21 +24,17 @@ from girih.runtime.transcription import TINY_ENGLISH, Checkpoint
 Array = NDArray[Any]
 Inputs = tuple[Tensor, ...]
 
-# Decoder steps of this many clips are enough: twenty steps a clip, each through all layers.
-_DECODED_CLIPS = 2
+_CALIBRATED_CALLS = 64
+"""The first of an episode: of a model that goes round in circles, a few turns are enough."""
 
 
 class EagerSpeech:
-    """The same model in PyTorch, float32: a `girih.runtime.transcription.SpeechModel`.
-
-    `record` collects the decoder's inputs, one tuple a step, where it is a list.
-    """
+    """The same model in PyTorch, float32: a `girih.runtime.transcription.SpeechModel`."""
 
     def __init__(self, model: Any | None = None) -> None:
         self.model = pretrained() if model is None else model
         self.encoder = WhisperEncode(self.model).eval()
         self.decoder = WhisperDecode(self.model).eval()
-        self.record: list[Inputs] | None = None
         self._own, self._cross = _caches(self.model)
 
     @torch.no_grad()
@@ -49,8 +45,6 @@ class EagerSpeech:
     @torch.no_grad()
     def decode(self, token: int, position: int) -> Array:
         inputs = (torch.tensor([[token]]), torch.tensor([position]), *self._own, *self._cross)
-        if self.record is not None:
-            self.record.append(inputs)
         logits, *own = self.decoder(*inputs)
         self._own = tuple(own)
         return logits.reshape(-1).numpy()
@@ -81,25 +75,6 @@ def whisper_entries(model: Any) -> dict[str, Entry]:
             writes={1 + index: f"self.{index}" for index in range(count)},
         ),
     }
-
-
-def whisper_calibration(
-    model: Any, audio: Sequence[str | Path], checkpoint: Checkpoint = TINY_ENGLISH
-) -> dict[str, list[Inputs]]:
-    """Inputs of both entry points while the float model transcribes the clips greedily."""
-    if not audio:
-        raise CompilationError("calibration needs at least one audio clip")
-    eager = EagerSpeech(model)
-    features: list[Inputs] = []
-    steps: list[Inputs] = []
-    for number, path in enumerate(audio):
-        window = log_mel(windows(read_audio(path))[0])
-        features.append((torch.from_numpy(window),))
-        if number < _DECODED_CLIPS:
-            eager.record = steps
-            eager.encode(window)
-            generate(eager.decode, checkpoint.rules)
-    return {"encode": features, "decode": steps}
 
 
 def whisper_episodes(
@@ -156,7 +131,8 @@ def compile_whisper(
     calibration = None
     if Recipe.load(recipe).quantized:
         progress(f"listen to {len(calibration_audio)} calibration clips")
-        calibration = whisper_calibration(model, calibration_audio, checkpoint)
+        episodes = whisper_episodes(model, calibration_audio, checkpoint)
+        calibration = [episode[:_CALIBRATED_CALLS] for episode in episodes]
     return compile(
         whisper_entries(model),
         target=target,

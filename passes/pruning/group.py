@@ -13,12 +13,12 @@ from torch_mlir.dialects import func
 from girih.dialects.mfm import LinearOp, ParameterOp, SliceOp
 from girih.dialects.mfm.base import shape
 from girih.passes.base import Compilation
-from girih.passes.calibrate import STATISTICS, argument_key
 from girih.passes.matching import defined_by
 from girih.passes.pruning.layout import Layout, take
 from girih.passes.pruning.signature import set_signature
 from girih.passes.pruning.ties import FixedError, segment, ties
-from girih.passes.quantization.plan import state_of
+from girih.passes.states import state_of
+from girih.passes.statistics import STATISTICS, argument_key
 
 
 @dataclass

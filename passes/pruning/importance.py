@@ -12,9 +12,9 @@ from girih.dialects.mfm import LinearOp
 from girih.dialects.mfm.hollow import once
 from girih.dialects.mfm.parameter import widened
 from girih.passes.base import Compilation
-from girih.passes.calibrate import STATISTICS
 from girih.passes.pruning.group import Group
 from girih.passes.quantization.plan import is_weight
+from girih.passes.statistics import STATISTICS
 
 Array = NDArray[Any]
 

@@ -9,10 +9,10 @@ from torch_mlir import ir
 from torch_mlir.dialects import func
 
 from girih.passes.base import Compilation
-from girih.passes.calibrate import argument_key
 from girih.passes.convert_torch_to_mfm import erase_unused
 from girih.passes.pruning.signature import returned, set_signature
-from girih.passes.quantization.plan import state_of
+from girih.passes.states import state_of
+from girih.passes.statistics import argument_key
 
 
 def unread_states(functions: Sequence[func.FuncOp]) -> set[str]:

@@ -11,23 +11,17 @@ from torch_mlir import ir
 from torch_mlir.dialects import func
 
 from girih.dialects import mfm
-from girih.dialects.arithmetic import GROUP, packed_columns
+from girih.dialects.arithmetic import packed_columns
 from girih.dialects.mfm.base import element, shape
 from girih.dialects.mfm.hollow import elementwise, hollow, is_hollow, once, same
-from girih.passes.base import Compilation, Unit
+from girih.passes.base import Compilation
 from girih.passes.calibrate import STATISTICS
 from girih.passes.convert_torch_to_mfm import erase_unused
 from girih.passes.quantization import weights
 from girih.passes.quantization.groups import pack_rows
-from girih.passes.quantization.plan import (
-    Group,
-    Plan,
-    is_float_tensor,
-    is_quantizable,
-    is_weight,
-    state_of,
-)
+from girih.passes.quantization.plan import Group, Plan, is_float_tensor, is_quantizable, is_weight
 from girih.passes.quantization.rules import Precisions
+from girih.passes.states import state_of
 from girih.passes.torch_to_mfm.rewriter import float_attribute, integer_attribute
 from girih.runtime.errors import CompilationError
 
@@ -87,19 +81,16 @@ class FunctionQuantizer:
                     result_scales = self._return(op)
                 elif is_quantizable(op):
                     self.integers[op.result] = self.rules[type(op)](self, op)
-                    self._stands_for(op, self.integers[op.result], self.group(op))
+                    self._stands_for(op, self.integers[op.result])
                 elif not isinstance(op, mfm.ParameterOp) and not self._stay_exact(op):
                     self._stay_float(op)
         erase_unused(block)
         self._set_signature(argument_scales, result_scales)
 
-    def _stands_for(self, op: ir.OpView, value: ir.Value, group: Group | None) -> None:
-        """Note which float operation's result a value is, and, of integers, what they are worth."""
+    def _stands_for(self, op: ir.OpView, value: ir.Value) -> None:
+        """Note which float operation's result a value takes the place of."""
         if self.notes and STATISTICS in op.operation.attributes:
-            key = op.operation.attributes[STATISTICS]
-            value.owner.attributes[STANDS_FOR] = key
-            if group is not None:
-                self.compilation.units[key.value] = Unit(group.scale, group.factor)
+            value.owner.attributes[STANDS_FOR] = op.operation.attributes[STATISTICS]
 
     def _note(self, value: ir.Value) -> None:
         if is_float_tensor(value):
@@ -275,8 +266,7 @@ class FunctionQuantizer:
 
     def bits(self, weight: ir.Value) -> int:
         """4 or 8, as the recipe says; 8 where rows are no whole groups of 4 bits."""
-        is_whole = shape(weight)[-1] % GROUP == 0
-        return 4 if is_whole and self.precisions.of(self.weight_name(weight)) == 4 else 8
+        return self.precisions.bits(self.weight_name(weight), shape(weight)[-1])
 
     def packed(
         self, name: str, array: NDArray[Any], row_scale: NDArray[Any], factor: NDArray[Any] | None
@@ -302,7 +292,7 @@ class FunctionQuantizer:
         if value is None:
             return False
         result = op.results[0]
-        self._stands_for(op, value, None)
+        self._stands_for(op, value)
         self.floats.add(result)
         self.integers[result] = self._quantized(value, self.groups[result])
         result.replace_all_uses_with(value)
@@ -324,7 +314,7 @@ class FunctionQuantizer:
             op.operation.operands[index] = self.real(operand)
         for result in op.results:
             if result in self.groups:
-                self._stands_for(op, result, None)
+                self._stands_for(op, result)
                 self.floats.add(result)
                 with ir.InsertionPoint.after(op):
                     self.integers[result] = self._quantized(result, self.groups[result])

@@ -7,7 +7,7 @@ state written by one function and read by another; whatever only moves elements.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,12 +45,12 @@ from girih.dialects.mfm import (
     UnaryOp,
 )
 from girih.dialects.mfm.activation import RAMPS
-from girih.dialects.mfm.base import element, shape
-from girih.dialects.mfm.hollow import is_hollow, once
-from girih.passes.base import Compilation
-from girih.passes.calibrate import STATISTICS, argument_key
+from girih.dialects.mfm.base import element
+from girih.dialects.mfm.hollow import once
+from girih.passes.base import Compilation, Unit
+from girih.passes.states import state_of
+from girih.passes.statistics import STATISTICS, argument_key, named_values
 
-STATE = "mfm.state"
 STAYS_FLOAT = "mfm.stays_float"
 """Attribute of an operation that has an integer form and is better without it."""
 MOVED: dict[type, Callable[[Any], list[ir.Value]]] = {
@@ -64,7 +64,7 @@ MOVED: dict[type, Callable[[Any], list[ir.Value]]] = {
     SelectOp: lambda op: [op.lhs, op.rhs],
 }
 """Operations that only move elements, and the operands that they move: one scale for all."""
-_PRODUCTS = (AttentionOp, Conv1dOp, LinearOp, MatmulOp)
+PRODUCTS = (AttentionOp, Conv1dOp, LinearOp, MatmulOp)
 """What takes 8 bits; all else computes on 16."""
 _LARGEST_CONSTANT = 1e4
 """A constant that is moved and larger hides what it replaces: it saturates."""
@@ -107,7 +107,7 @@ class Group:
 class Plan:
     """Groups of all quantized values of a module."""
 
-    def __init__(self, module: ir.Module, compilation: Compilation, smoothing: float) -> None:
+    def __init__(self, module: ir.Module, compilation: Compilation) -> None:
         self.compilation = compilation
         self._parent: dict[object, object] = {}
         self._functions = [op for op in module.body.operations if isinstance(op, func.FuncOp)]
@@ -125,9 +125,31 @@ class Plan:
         for group in self._groups.values():
             for value in group.members:
                 self._constrain(group, value)
-        if smoothing > 0:
-            for group in self._groups.values():
-                self._smooth(group, smoothing)
+
+    def units(self) -> dict[str, Unit]:
+        """What the integers of each value that has statistics are worth, by its key."""
+        return {
+            key: Unit(group.scale, group.factor, group.maximum)
+            for key, group in self._named_groups()
+        }
+
+    def keep(self, units: Mapping[str, Unit]) -> None:
+        """Give groups the ranges and factors that an earlier plan had."""
+        for key, group in self._named_groups():
+            if key in units:
+                group.maximum, group.factor = units[key].maximum, units[key].factor
+
+    def _named_groups(self) -> Iterator[tuple[str, Group]]:
+        for function in self._functions:
+            for key, value in named_values(function):
+                group = self._groups.get(self._find(value))
+                if group is not None:
+                    yield key, group
+
+    @property
+    def groups(self) -> Iterable[Group]:
+        """All groups."""
+        return self._groups.values()
 
     def group(self, value: ir.Value) -> Group:
         """The group of a float value."""
@@ -137,7 +159,7 @@ class Plan:
         """Whether a lookup table is also the weight of a linear operation (tied embeddings)."""
         return LinearOp in self._readers[table.parameter.value]
 
-    def _only_multiplies(self, weight: ir.Value) -> bool:
+    def only_multiplies(self, weight: ir.Value) -> bool:
         """Whether nothing but linear operations reads a weight."""
         if not is_weight(weight):
             return False
@@ -208,7 +230,7 @@ class Plan:
             user = use.owner.operation.opview
             if isinstance(user, LayerNormOp | RmsNormOp) and is_quantizable(user):
                 group.maximum = max(group.maximum, _least_maximum(user.epsilon.value))
-            if isinstance(user, _PRODUCTS) and is_quantizable(user):
+            if isinstance(user, PRODUCTS) and is_quantizable(user):
                 group.demands.add(8)
             elif not isinstance(user, (*MOVED, CacheUpdateOp)) or not is_quantizable(user):
                 is_state = isinstance(user, func.ReturnOp) and state_of(
@@ -217,42 +239,6 @@ class Plan:
                 if not is_state:
                     group.demands.add(16)
 
-    def _smooth(self, group: Group, smoothing: float) -> None:
-        """Balance channels between an activation and the weights that read it.
-
-        SmoothQuant (Xiao et al. 2023): factor = activation^a / weight^(1 - a). Free where the
-        producer rescales per channel anyway.
-        """
-        if len(group.members) != 1 or group.bits != 8:
-            return
-        value = group.members[0]
-        producer = value.owner
-        if isinstance(producer, ir.Block) or not isinstance(producer.opview, _PER_CHANNEL):
-            return
-        if not is_quantizable(producer.opview):
-            return
-        weights: list[NDArray[Any]] = []
-        for use in value.uses:
-            user = use.owner.operation.opview
-            if not isinstance(user, (LinearOp, Conv1dOp)) or not self._only_multiplies(user.weight):
-                return
-            name = user.weight.owner.opview.parameter.value
-            array = self.compilation.parameters[name]
-            channels = shape(value)[-1]
-            rows = array[:1] if is_hollow(array) else array
-            weights.append(np.abs(rows).reshape(-1, channels).max(axis=0))
-        key = producer.attributes[STATISTICS].value
-        activation = np.maximum(self.compilation.statistics[key], group.maximum * 1e-3)
-        known = self.compilation.units.get(key)
-        factor = None if known is None else known.factor
-        if factor is None:
-            weight = np.maximum(np.max(weights, axis=0), 1e-5)
-            factor = activation**smoothing / weight ** (1 - smoothing)
-            # Rounded to float32 so that activation and weight are scaled by the same number.
-            factor = (factor / factor.max()).astype(np.float32).astype(np.float64)
-        group.factor = factor
-        group.maximum = float((activation / group.factor).max())
-
 
 def _least_maximum(epsilon: float) -> float:
     """Of a norm's input: with a smaller unit its epsilon would not fit `LARGEST_EPSILON`."""
@@ -260,7 +246,6 @@ def _least_maximum(epsilon: float) -> float:
     return unit * 32767 / _HEADROOM
 
 
-_PER_CHANNEL = (GeluOp, LayerNormOp, RmsNormOp)
 _OFFERS: dict[type, set[int]] = {AttentionOp: {8}, EmbeddingOp: {16}}
 
 
@@ -332,12 +317,3 @@ def _readers(functions: Sequence[func.FuncOp]) -> dict[str, set[type]]:
                 kinds = {type(use.owner.operation.opview) for use in op.result.uses}
                 readers.setdefault(op.parameter.value, set()).update(kinds)
     return readers
-
-
-def state_of(function: func.FuncOp, side: str, index: int) -> str | None:
-    """Name of the state that an argument (`arg_attrs`) or result (`res_attrs`) is, or None."""
-    attributes = function.attributes
-    if side not in attributes:
-        return None
-    entry = attributes[side][index]
-    return entry[STATE].value if STATE in entry else None

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
+from girih.dialects.arithmetic import GROUP
 from girih.dialects.mfm import Conv1dOp, EmbeddingOp, LinearOp, ParameterOp
 from girih.passes.locations import lies_in
 from girih.passes.matching import defined_by
@@ -55,11 +56,18 @@ class Precisions:
     nodes: Mapping[str, frozenset[str]]
 
     def of(self, weight: str) -> Weights:
-        """Bits of a weight; of rules that are as specific, the last one counts."""
+        """Bits of a weight."""
+        rule = self.rule_for(weight)
+        return self.weights if rule is None else rule.weights
+
+    def bits(self, weight: str, depth: int) -> int:
+        """4 or 8 for a weight that becomes integers; 8 where rows are no whole groups of 4 bits."""
+        return 4 if depth % GROUP == 0 and self.of(weight) == 4 else 8
+
+    def rule_for(self, weight: str) -> NodeRule | None:
+        """The rule that counts for a weight, if any; of those as specific, the last one."""
         found = [rule for rule in self.rules if any(map(rule.holds_for, self.nodes[weight]))]
-        if not found:
-            return self.weights
-        return max(reversed(found), key=lambda rule: rule.specificity).weights
+        return max(reversed(found), key=lambda rule: rule.specificity) if found else None
 
     def check(self) -> None:
         """Refuse rules that hold for nothing: spelled wrong, or of another model."""

@@ -106,3 +106,15 @@ def test_edits(agreement: ModuleType, expected: str, found: str, count: int) -> 
 def test_word_errors_ignore_case_and_punctuation(agreement: ModuleType) -> None:
     pairs = [("The cat, he said, sat.", "the cat he said sat"), ("It's late", "It\u2019s so late!")]
     assert agreement.word_error_rate(pairs) == 1 / 7
+
+
+def test_a_teacher_that_never_ends_is_followed_to_the_longest_length(
+    agreement: ModuleType,
+) -> None:
+    # Some synthesized clips send float32 round in circles; one position more does not exist.
+    endless = Counting({3: 1})
+    teacher = agreement.reference(agreement.Stepwise(endless), FEATURES, RULES)
+    assert len(teacher.tokens) == RULES.longest - 1
+    found = agreement.agreement(agreement.Stepwise(Counting({3: 1})), FEATURES, RULES, teacher)
+    assert (found.predictions, found.agreed) == (RULES.longest - 1, RULES.longest - 1)
+    assert max(position for _, position in endless.steps) == RULES.longest - 1

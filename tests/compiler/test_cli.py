@@ -121,7 +121,10 @@ def test_inspect(folder: Path, capsys: Capture) -> None:
     kernel = next(iter(values["kernels"]))
     assert values["kernels"][kernel]["macs"] == 3 * 8 * 16 + 3 * 16 * 5
     assert run(["inspect", f"{folder}/m.girih"]) == 0
-    assert "argument0" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "argument0" in text
+    assert "default: 8" in text
+    assert [row["bytes"] for row in values["recipe_table"]["rows"]] == [8 * 16, 16 * 5]
     assert run(["inspect", f"{folder}/m.girih", "--disassemble", kernel]) == 0
     assert "matmul" in capsys.readouterr().out
 
@@ -158,7 +161,9 @@ def test_models(capsys: Capture) -> None:
     assert set(found["versions"]) == {"torch", "transformers"}
 
 
-def test_compile_several_entries_with_calibration(folder: Path, tmp_path: Path) -> None:
+def test_compile_several_entries_with_calibration(
+    folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
     calibration = tmp_path / "calibration.npz"
     np.savez(calibration, **{"one/x": np.ones((2, 3, 8), np.float32)})
     output, dump = tmp_path / "m.girih", tmp_path / "ir"
@@ -169,6 +174,9 @@ def test_compile_several_entries_with_calibration(folder: Path, tmp_path: Path) 
     assert list(program) == ["one", "two"]
     assert program.executable.target.name == "small"
     assert (dump / "00-import.mlir").is_file()
+    printed = capsys.readouterr().err
+    assert "default: 8" in printed
+    assert printed.splitlines()[-1] == f"wrote {output}: one, two"
     assert run(["run", str(output), "--entry", "two", "--random"]) == 0
 
 

@@ -68,6 +68,9 @@ RECIPES = st.builds(
     smoothing=st.sampled_from([0.0, 0.5]),
     rounding=st.sampled_from(["nearest", "compensated"]),
     tables=st.sampled_from([8, 16]),
+    scaling=st.sampled_from(["smoothing", "activation-aware"]),
+    ranges=st.sampled_from(["largest", "percentile", "mse"]),
+    percentile=st.sampled_from([90.0, 99.99]),
 )
 
 
@@ -137,6 +140,9 @@ def test_a_file_says_the_same(tmp_path: Path) -> None:
         ("name: x\npruning: [{match: a}]", "exactly one of hidden, heads and blocks"),
         ("name: x\npruning: [{hidden: 0.5, blocks: 1}]", "exactly one of hidden, heads and blocks"),
         ("name: x\npruning: [{hidden: 1.0}]", "less than 1"),
+        ("name: x\nranges: median", "ranges"),
+        ("name: x\npercentile: 0", "greater than 0"),
+        ("name: x\nscaling: none", "scaling"),
         ("- 1", "dictionary"),
         ("name: [", "recipe"),
     ],

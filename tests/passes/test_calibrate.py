@@ -10,8 +10,9 @@ from torch_mlir import ir
 
 from girih.compiler.context import create_context
 from girih.passes.base import Compilation
-from girih.passes.calibrate import STATISTICS, Calibrate, argument_key
+from girih.passes.calibrate import Calibrate
 from girih.passes.interpreter import function_named
+from girih.passes.statistics import STATISTICS, argument_key
 from girih.runtime.errors import CompilationError
 
 TEXT = """
@@ -108,3 +109,26 @@ def test_a_second_run_forgets_the_first() -> None:
         Calibrate().run(module, compilation)
     function = function_named(module, "f")
     assert compilation.statistics[argument_key(function, 0)].tolist() == [4, 0, 0]
+
+
+COUNTER = """
+func.func @count(%x: tensor<3xf32>, %s: tensor<3xf32> {mfm.state = "sum"})
+    -> (tensor<3xf32> {mfm.state = "sum"}) {
+  %0 = "mfm.add"(%x, %s) : (tensor<3xf32>, tensor<3xf32>) -> tensor<3xf32>
+  return %0 : tensor<3xf32>
+}
+"""
+
+
+def test_episodes_pass_states_on_and_start_empty() -> None:
+    # Twice +1 and -4 in one episode, then +1 alone: the sum reaches 2 and -4, not the inputs' 1.
+    one = [np.array([1, -4, 0], np.float32)]
+    compilation = Compilation(episodes=[[("count", one), ("count", one)], [("count", one)]])
+    with create_context(), ir.Location.unknown():
+        module = ir.Module.parse(COUNTER)
+        Calibrate().run(module, compilation)
+        function = function_named(module, "count")
+        assert compilation.statistics[argument_key(function, 0)].tolist() == [1, 4, 0]
+        assert compilation.statistics[argument_key(function, 1)].tolist() == [1, 4, 0]
+        added = function.entry_block.operations[0].operation.attributes[STATISTICS].value
+        assert compilation.statistics[added].tolist() == [2, 8, 0]

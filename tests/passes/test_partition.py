@@ -14,7 +14,7 @@ from girih.compiler.context import create_context
 from girih.passes.base import Compilation
 from girih.passes.interpreter import function_named, interpret
 from girih.passes.partition import HOST, NPU, REASON, Partition, host_reason
-from girih.passes.quantization.plan import state_of
+from girih.passes.states import state_of
 
 PARAMETERS = {"w": np.array([3, -5, 7], np.int8)}
 

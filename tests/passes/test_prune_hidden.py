@@ -12,9 +12,10 @@ from torch_mlir import ir
 from girih.compiler.context import create_context
 from girih.dialects.mfm.hollow import hollow, is_hollow
 from girih.passes.base import Compilation
-from girih.passes.calibrate import STATISTICS, Calibrate
+from girih.passes.calibrate import Calibrate
 from girih.passes.interpreter import function_named, interpret
 from girih.passes.prune_hidden import PruneHidden
+from girih.passes.statistics import STATISTICS
 from girih.runtime.errors import CompilationError
 
 X, H = "tensor<5x4xf32>", "tensor<5x8xf32>"

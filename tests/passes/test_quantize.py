@@ -27,9 +27,10 @@ from girih.passes.fold_constants import FoldConstants
 from girih.passes.interpreter import function_named, interpret
 from girih.passes.quantization import weights
 from girih.passes.quantization.function import SCALE
-from girih.passes.quantization.plan import STATE, Group
+from girih.passes.quantization.plan import Group
 from girih.passes.quantize import Quantize
 from girih.passes.simplify import Simplify
+from girih.passes.states import STATE
 from girih.runtime.errors import CompilationError
 
 
@@ -262,6 +263,17 @@ class WithState(Quantized):
             )
 
 
+class WithCache(Quantized):
+    """The first argument is a state, and so is the first result."""
+
+    def mark(self) -> None:
+        for side, others in (("arg_attrs", 2), ("res_attrs", 1)):
+            state = ir.DictAttr.get({STATE: ir.StringAttr.get("cache")})
+            function_named(self.module, "main").attributes[side] = ir.ArrayAttr.get(
+                [state, *[ir.DictAttr.get({})] * others]
+            )
+
+
 def test_a_state_has_one_scale_in_all_functions() -> None:
     """The larger of the two ranges that calibration saw."""
     write, read = seeded(lambda: nn.Linear(8, 8)), seeded(lambda: nn.Linear(8, 8))
@@ -295,6 +307,21 @@ def test_a_cache_its_rows_and_the_updated_cache_have_one_scale() -> None:
     assert quantized.scales("arg_attrs")[0] == quantized.scales("res_attrs")[0]
     for exact, found in zip(module(*inputs), quantized.run(*inputs), strict=True):
         assert decibels(exact, found) > 30
+
+
+def test_a_cache_that_attention_alone_reads_has_8_bits() -> None:
+    """As a decoder's is: a state of new keys or values that no caller looks at."""
+
+    def step(cache: torch.Tensor, position: torch.Tensor, x: torch.Tensor, m: nn.Module) -> Any:
+        updated = cache.index_copy(1, position, m(x))
+        heads = updated.unflatten(2, (2, 4)).transpose(1, 2)
+        return updated, F.scaled_dot_product_attention(heads, heads, heads)
+
+    module = Call(step, nn.Linear(8, 8))
+    quantized = WithCache({"main": (module, [normal(1, 6, 8), torch.tensor([2]), normal(1, 1, 8)])})
+    (update,) = quantized.operations(mfm.CacheUpdateOp)
+    assert {element(v) for v in (update.cache, update.rows, update.result)} == {"i8"}
+    assert quantized.scales("arg_attrs")[0] == quantized.scales("res_attrs")[0]
 
 
 def test_what_stays_float_has_seams() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from girih.compiler.adaptation.adapting import adapt
 from girih.compiler.adaptation.student import Results, Student
-from girih.compiler.differentiable.graph import Call, Episode
+from girih.compiler.episodes import Call, Episode
 from girih.compiler.models.speech import whisper_entries
 from girih.compiler.recipe import Pruning, Recipe
 from girih.passes.quantization.rules import NodeRule

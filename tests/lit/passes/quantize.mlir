@@ -1,5 +1,8 @@
 // RUN: girih-opt %s --calibrate=random=1 --quantize=smoothing=0.0 | filecheck %s
 // RUN: girih-opt %s --calibrate=random=1 --quantize=weights=4 | filecheck %s --check-prefix FOUR
+// RUN: girih-opt %s --calibrate=random=1 --quantize=ranges=percentile,percentile=50 | filecheck %s --check-prefix HALF
+// RUN: girih-opt %s --calibrate=random=1 --quantize=ranges=mse,weights=4,scaling=activation-aware | filecheck %s --check-prefix LEAST
+// RUN: not girih-opt %s --quantize=ranges=median 2>&1 | filecheck %s --check-prefix MEDIAN
 // RUN: not girih-opt %s --quantize=weights=5 2>&1 | filecheck %s --check-prefix FIVE
 // RUN: not girih-opt %s --quantize 2>&1 | filecheck %s --check-prefix NONE
 
@@ -8,6 +11,19 @@
 
 // Weights have 4 bits, 8 or none.
 // FIVE: --quantize: weights=5: input should be 4, 8 or 'float'
+
+// Ranges are one of three.
+// MEDIAN: --quantize: ranges=median: input should be 'largest', 'percentile' or 'mse'
+
+// What a product reads takes half of its values, up to 0.36 of 1.30; what is returned takes all.
+// HALF-LABEL: func.func @linear(
+// HALF-SAME: %arg0: tensor<2x4xi8> {mfm.scale = 0.0028{{[0-9]+}} : f64})
+
+// Choosing ranges and factors changes numbers, and no operation.
+// LEAST-LABEL: func.func @groups(
+// LEAST: %[[P:.*]] = "mfm.parameter"() {parameter = "wide.int4"} : () -> tensor<8x34xi8>
+// LEAST: %[[W:.*]] = "mfm.unpack"(%[[P]])
+// LEAST: "mfm.integer_linear"(%arg0, %[[W]],
 
 // Rows of whole groups are packed, 17 bytes for 32 weights; others keep their 8 bits.
 // FOUR-LABEL: func.func @linear(

@@ -11,8 +11,8 @@ import torch
 from torch_mlir import ir
 
 from girih.compiler.context import create_context
-from girih.compiler.differentiable import operations
-from girih.compiler.differentiable.function import TorchFunction
+from girih.passes.differentiable import operations
+from girih.passes.differentiable.function import TorchFunction
 from girih.passes.interpreter import interpret
 from girih.runtime.errors import CompilationError
 

@@ -2,24 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
-from girih.compiler.differentiable.operations import form_of
 from girih.dialects.mfm import Operation, ParameterOp
-from girih.passes.calibrate import STATISTICS
+from girih.dialects.mfm.parameter import widened
+from girih.passes.differentiable.operations import form_of
 from girih.passes.interpreter import run_in_torch
+from girih.passes.statistics import STATISTICS
 from girih.runtime.errors import CompilationError
 
 Replace = Callable[[str, Tensor], Tensor]
 """The key of a value, as `calibrate` names it, and the value, to what stands in its place."""
+
+
+class Weights(Mapping[str, Tensor]):
+    """Arrays by name as tensors, over the same memory where PyTorch has their type.
+
+    Narrow ones are widened when they are asked for, and go when nobody holds them any more.
+    """
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._arrays = arrays
+
+    def __getitem__(self, name: str) -> Tensor:
+        return tensor_of(widened(self._arrays[name]))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+
+def tensor_of(array: NDArray[Any]) -> Tensor:
+    """A tensor over an array's memory, which nobody writes to."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(np.asarray(array))
 
 
 @dataclass(frozen=True)

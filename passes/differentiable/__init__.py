@@ -1,0 +1,1 @@
+"""Functions of the graph in PyTorch: fast, and with gradients."""
