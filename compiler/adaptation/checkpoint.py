@@ -7,6 +7,7 @@ import json
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,9 @@ class Checkpoint:
         path = self.folder / STATE
         if not path.exists():
             return Progress()
+        content = path.read_bytes()
         try:
-            kept = torch.load(path, weights_only=True)
+            kept = torch.load(BytesIO(content), weights_only=True)
             progress = Progress(kept["losses"], kept["adapters"], kept["optimizer"])
             run = kept["run"]
         except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
