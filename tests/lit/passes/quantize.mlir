@@ -2,9 +2,14 @@
 // RUN: girih-opt %s --calibrate=random=1 --quantize=weights=4 | filecheck %s --check-prefix FOUR
 // RUN: girih-opt %s --calibrate=random=1 --quantize=ranges=percentile,percentile=50 | filecheck %s --check-prefix HALF
 // RUN: girih-opt %s --calibrate=random=1 --quantize=ranges=mse,weights=4,scaling=activation-aware | filecheck %s --check-prefix LEAST
+// RUN: girih-opt %s --calibrate=random=1 --quantize=notes=True | filecheck %s --check-prefix NOTES
 // RUN: not girih-opt %s --quantize=ranges=median 2>&1 | filecheck %s --check-prefix MEDIAN
 // RUN: not girih-opt %s --quantize=weights=5 2>&1 | filecheck %s --check-prefix FIVE
 // RUN: not girih-opt %s --quantize 2>&1 | filecheck %s --check-prefix NONE
+
+// On demand, integers say which value of the calibrated function they stand for.
+// NOTES-LABEL: func.func @linear(
+// NOTES: "mfm.integer_linear"{{.*}} {mfm.stands_for = "linear.1"}
 
 // Scales come from ranges.
 // NONE: error: {{.*}}quantize needs ranges: run the calibrate pass before it
