@@ -72,7 +72,12 @@ def graph_passes(recipe: Recipe, values: bool = True) -> list[Pass]:
             # the last look at float values
             Calibrate(correlations=recipe.compensates) if values else AssumeRanges(),
             Quantize(  # from here on a program is integers
-                recipe.smoothing, recipe.weights, recipe.rules, recipe.compensates, recipe.tables
+                recipe.smoothing,
+                recipe.weights,
+                recipe.rules,
+                recipe.compensates,
+                recipe.tables,
+                activations=recipe.activations,
             ),
         ]
     return passes

@@ -13,8 +13,14 @@ from girih.passes.base import Compilation
 from girih.passes.quantization import exact, movement, pointwise, products
 from girih.passes.quantization.function import FunctionQuantizer, Rule
 from girih.passes.quantization.islands import mark_islands
-from girih.passes.quantization.plan import STAYS_FLOAT, Plan, is_weight
-from girih.passes.quantization.rules import NodeRule, Precisions, Weights, nodes_of
+from girih.passes.quantization.plan import STAYS_FLOAT, WIDE_INPUT, Plan, is_weight
+from girih.passes.quantization.rules import (
+    Activations,
+    NodeRule,
+    Precisions,
+    Weights,
+    nodes_of,
+)
 from girih.runtime.errors import CompilationError
 
 RULES: dict[type, Rule] = {**movement.RULES, **pointwise.RULES, **products.RULES}
@@ -36,7 +42,8 @@ class Quantize:
     others hold; those of 4 bits have a scale for each group of 32. If it `compensates`, and
     `calibrate` noted how inputs go together, later weights of a row make up for the rounding of
     earlier ones. `tables` that are added or looked up, and multiplied with nothing, such as
-    positions, have 16 bits or 8.
+    positions, have 16 bits or 8. `activations` are the bits of what weights are multiplied with,
+    where `rules` say nothing else.
     """
 
     name: ClassVar[str] = "quantize"
@@ -45,20 +52,24 @@ class Quantize:
     rules: tuple[NodeRule, ...] = ()
     compensates: bool = False
     tables: Literal[8, 16] = 16
+    activations: Activations = 8
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
         """Rewrite every function; raise `CompilationError` for what was not calibrated."""
         if not compilation.statistics:
             raise CompilationError("quantize needs ranges: run the calibrate pass before it")
         functions = [op for op in module.body.operations if isinstance(op, func.FuncOp)]
-        precisions = Precisions(self.weights, self.rules, nodes_of(functions))
+        precisions = Precisions(self.weights, self.rules, nodes_of(functions), self.activations)
         precisions.check()
         for function in functions:
             for op in function.entry_block.operations:
                 if not isinstance(op, mfm.LinearOp | mfm.Conv1dOp) or not is_weight(op.weight):
                     continue
-                if precisions.of(op.weight.owner.opview.parameter.value) == "float":
+                name = op.weight.owner.opview.parameter.value
+                if precisions.of(name) == "float":
                     op.operation.attributes[STAYS_FLOAT] = ir.UnitAttr.get()
+                elif precisions.of_input(name) == 16:
+                    op.operation.attributes[WIDE_INPUT] = ir.UnitAttr.get()
             mark_islands(function)
         plan = Plan(module, compilation, self.smoothing)
         for function in functions:
