@@ -80,6 +80,7 @@ def graph_passes(recipe: Recipe, values: bool = True) -> list[Pass]:
                 recipe.scaling,
                 recipe.ranges,
                 recipe.percentile,
+                recipe.activations,
             ),
         ]
     return passes

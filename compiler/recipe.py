@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from girih.passes.quantization.clipping import Ranges
-from girih.passes.quantization.rules import NodeRule, Weights
+from girih.passes.quantization.rules import Activations, NodeRule, Weights
 from girih.passes.quantization.scaling import Scaling
 from girih.runtime.errors import CompilationError
 
@@ -43,6 +43,7 @@ class Recipe(BaseModel):
 
     weights: bits of the weights of linear operations, of the tables that share them, and of
     convolutions; 4 bits come in groups of 32 with a scale each, where rows divide into such groups.
+    activations: bits of what those weights are multiplied with; 16 take two products of 8.
     rules: nodes of the model's hierarchy for which other bits hold, or that stay on the host; the
     most specific wins. smoothing: share of an activation's channel range that moves into the
     weights that read it (SmoothQuant's alpha, Xiao et al. 2023); 0 turns it off. rounding: of
@@ -60,6 +61,7 @@ class Recipe(BaseModel):
 
     name: str
     weights: Weights = 8
+    activations: Activations = 8
     rules: tuple[NodeRule, ...] = ()
     smoothing: float = Field(default=0.5, ge=0, le=1)
     rounding: Literal["nearest", "compensated"] = "compensated"
@@ -72,7 +74,9 @@ class Recipe(BaseModel):
     @property
     def quantized(self) -> bool:
         """Whether the compiled program computes with integers."""
-        return self.weights != "float" or any(rule.weights != "float" for rule in self.rules)
+        return self.weights != "float" or any(
+            rule.weights not in (None, "float") for rule in self.rules
+        )
 
     @property
     def compensates(self) -> bool:

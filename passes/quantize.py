@@ -14,8 +14,14 @@ from girih.passes.quantization import exact, movement, pointwise, products
 from girih.passes.quantization.clipping import Ranges, clip_ranges
 from girih.passes.quantization.function import FunctionQuantizer, Rule
 from girih.passes.quantization.islands import mark_islands
-from girih.passes.quantization.plan import STAYS_FLOAT, Plan, is_weight
-from girih.passes.quantization.rules import NodeRule, Precisions, Weights, nodes_of
+from girih.passes.quantization.plan import STAYS_FLOAT, WIDE_INPUT, Plan, is_weight
+from girih.passes.quantization.rules import (
+    Activations,
+    NodeRule,
+    Precisions,
+    Weights,
+    nodes_of,
+)
 from girih.passes.quantization.scaling import Scaling, scale_channels
 from girih.runtime.errors import CompilationError
 
@@ -40,6 +46,7 @@ class Quantize:
     earlier ones. `tables` that are added or looked up, and multiplied with nothing, such as
     positions, have 16 bits or 8. `scaling` chooses the factors of channels that weights of 4 bits
     read, `ranges`, with a `percentile`, how much of what was seen activations of 8 bits can hold.
+    `activations` are the bits of what weights are multiplied with, where `rules` say nothing else.
     """
 
     name: ClassVar[str] = "quantize"
@@ -51,20 +58,24 @@ class Quantize:
     scaling: Scaling = "smoothing"
     ranges: Ranges = "largest"
     percentile: float = 99.99
+    activations: Activations = 8
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
         """Rewrite every function; raise `CompilationError` for what was not calibrated."""
         if not compilation.statistics:
             raise CompilationError("quantize needs ranges: run the calibrate pass before it")
         functions = [op for op in module.body.operations if isinstance(op, func.FuncOp)]
-        precisions = Precisions(self.weights, self.rules, nodes_of(functions))
+        precisions = Precisions(self.weights, self.rules, nodes_of(functions), self.activations)
         precisions.check()
         for function in functions:
             for op in function.entry_block.operations:
                 if not isinstance(op, mfm.LinearOp | mfm.Conv1dOp) or not is_weight(op.weight):
                     continue
-                if precisions.of(op.weight.owner.opview.parameter.value) == "float":
+                name = op.weight.owner.opview.parameter.value
+                if precisions.of(name) == "float":
                     op.operation.attributes[STAYS_FLOAT] = ir.UnitAttr.get()
+                elif precisions.of_input(name) == 16:
+                    op.operation.attributes[WIDE_INPUT] = ir.UnitAttr.get()
             mark_islands(function)
         plan = Plan(module, compilation)
         scale_channels(plan, compilation, precisions, self.smoothing, self.scaling)

@@ -56,6 +56,8 @@ class FunctionQuantizer:
         """Integer counterpart of each quantized float value."""
         self.floats: set[ir.Value] = set()
         """Those that are computed in float: float readers take them as they are."""
+        self.halves: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
+        """High and low bytes of integers of 16 bits that products read."""
         self.groups: dict[ir.Value, Group] = {}
 
     def run(self) -> None:

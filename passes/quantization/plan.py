@@ -53,6 +53,8 @@ from girih.passes.statistics import STATISTICS, argument_key
 
 STAYS_FLOAT = "mfm.stays_float"
 """Attribute of an operation that has an integer form and is better without it."""
+WIDE_INPUT = "mfm.wide_input"
+"""Attribute of a product with a weight that takes 16 bits: as two products of 8."""
 MOVED: dict[type, Callable[[Any], list[ir.Value]]] = {
     **dict.fromkeys(
         (BroadcastOp, GatherOp, PadOp, PatchesOp, ReshapeOp, SliceOp, TakeOp, TransposeOp),
@@ -65,7 +67,7 @@ MOVED: dict[type, Callable[[Any], list[ir.Value]]] = {
 }
 """Operations that only move elements, and the operands that they move: one scale for all."""
 PRODUCTS = (AttentionOp, Conv1dOp, LinearOp, MatmulOp)
-"""What takes 8 bits; all else computes on 16."""
+"""What takes 8 bits, if not told to take 16; all else computes on 16."""
 _LARGEST_CONSTANT = 1e4
 """A constant that is moved and larger hides what it replaces: it saturates."""
 _HEADROOM = 1.25
@@ -211,7 +213,7 @@ class Plan:
             if isinstance(user, LayerNormOp | RmsNormOp) and is_quantizable(user):
                 group.maximum = max(group.maximum, _least_maximum(user.epsilon.value))
             if isinstance(user, PRODUCTS) and is_quantizable(user):
-                group.demands.add(8)
+                group.demands.add(16 if WIDE_INPUT in user.operation.attributes else 8)
             elif not isinstance(user, (*MOVED, CacheUpdateOp)) or not is_quantizable(user):
                 is_state = isinstance(user, func.ReturnOp) and state_of(
                     user.operation.parent.opview, "res_attrs", use.operand_number

@@ -72,10 +72,10 @@ def _unary(quantizer: FunctionQuantizer, op: mfm.UnaryOp) -> ir.Value:
     if op.function.value != "negate":
         return _ramp(quantizer, op, op.function.value)
     number, group = quantizer.either(op.x)
-    return _negated(quantizer, number, group, quantizer.group(op))
+    return negated(quantizer, number, group, quantizer.group(op))
 
 
-def _negated(quantizer: FunctionQuantizer, x: ir.Value, source: Group, target: Group) -> ir.Value:
+def negated(quantizer: FunctionQuantizer, x: ir.Value, source: Group, target: Group) -> ir.Value:
     """Minus x, as the product with a row of -1: multipliers have no sign."""
     row = shape(x)[-1:]
     ones = quantizer.parameter(f"minus_ones.{math.prod(row)}", np.full(row, -1, np.int16))
@@ -122,7 +122,7 @@ def _binary(quantizer: FunctionQuantizer, op: mfm.BinaryOp) -> ir.Value:
         return _sum(quantizer, op, lhs, quantizer.constant(op.rhs, np.negative))
     rhs = quantizer.either(op.rhs)
     wide = Group(rhs[1].maximum, {16}, {16}) if rhs[1].bits == 8 else rhs[1]
-    return _sum(quantizer, op, lhs, (_negated(quantizer, *rhs, wide), wide))
+    return _sum(quantizer, op, lhs, (negated(quantizer, *rhs, wide), wide))
 
 
 def _times(
@@ -146,7 +146,7 @@ def _multiply_scalar(quantizer: FunctionQuantizer, op: mfm.MultiplyScalarOp) -> 
     target, factor = quantizer.group(op), op.factor.value
     if factor < 0:
         scaled = Group(source.maximum * -factor, {source.bits}, {source.bits})
-        return _negated(quantizer, number, scaled, target)
+        return negated(quantizer, number, scaled, target)
     multiplier, shift = weights.multiplier(source.scale * factor / target.scale)
     return mfm.RescaleOp(
         x=number,
