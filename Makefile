@@ -30,7 +30,7 @@ $(BIN)/python:
 $(STAMP): pyproject.toml CMakeLists.txt $(SIMULATOR_SOURCES) | $(BIN)/python
 	$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'], sep='\n')" > .venv/build-requirements.txt
 	$(BIN)/python -m pip install --quiet -r .venv/build-requirements.txt cmake ninja
-	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[whisper,dev]'
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable '.[whisper,adapt,dev]'
 	@touch $@
 
 bench-setup: $(BENCH_STAMP) ## Install what the benchmarks of compression need besides

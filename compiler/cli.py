@@ -81,6 +81,68 @@ def compile_command(
     console.print(f"wrote {output}: {names}", highlight=False, soft_wrap=True)
 
 
+@app.command("adapt")
+def adapt_command(
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The artifact to write.")],
+    data: Annotated[
+        list[str],
+        typer.Option(
+            help="What to learn from; may be repeated. For whisper, audio clips; else .npz of "
+            "examples along the first axis, or file.py:function that returns episodes."
+        ),
+    ],
+    folder: Annotated[
+        Path, typer.Option(help="For the checkpoint: the same command goes on from there.")
+    ],
+    target: Annotated[str, typer.Option(help="Preset or YAML file.")] = "edge",
+    recipe: Annotated[str, typer.Option(help="w8a8, w4a8 or YAML file.")] = "w8a8",
+    steps: Annotated[int, typer.Option(help="Changes of the weights.")] = 100,
+    batch: Annotated[int, typer.Option(help="Examples a step.")] = 4,
+    rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 1e-3,
+    rank: Annotated[int, typer.Option(help="Of the change of each weight.")] = 16,
+    match: Annotated[
+        list[str] | None,
+        typer.Option(help="Modules to train, with * and ?; may be repeated. All by default."),
+    ] = None,
+    tied: Annotated[
+        bool, typer.Option("--tied", help="Train a table that is a layer's weight too.")
+    ] = False,
+    loss: Annotated[str, typer.Option(help="divergence (of logits) or error.")] = "divergence",
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+) -> None:
+    """Train a compiled model's weights to answer as the original does; write the artifact."""
+    _check_folder(output)
+    with _progress("start") as progress:
+        from girih.compiler.cli_adapt import adapt_named
+
+        def show(stage: str) -> None:
+            progress(stage)
+            if stage.startswith("step "):
+                typer.echo(stage, err=True)
+
+        program = adapt_named(
+            model,
+            data,
+            show,
+            folder=folder,
+            target=target,
+            recipe=recipe,
+            steps=steps,
+            batch=batch,
+            rate=rate,
+            rank=rank,
+            match=tuple(match or ["*"]),
+            tied=tied,
+            loss=loss,
+            seed=seed,
+        )
+        progress(f"write {output}")
+        program.save(output)
+    names = ", ".join(program)
+    Console(stderr=True).print(f"wrote {output}: {names}", highlight=False, soft_wrap=True)
+
+
 @app.command("estimate")
 def estimate_command(
     model: Annotated[str, typer.Argument(help=MODEL_HELP)],

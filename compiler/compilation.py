@@ -127,11 +127,7 @@ def compile(
     target, recipe = Target.load(target), Recipe.load(recipe)
     if mapping is not None:
         read(Path(mapping))
-    if target.devices is not None and target.devices.count > 1:
-        raise CompilationError(
-            f"target {target.name!r} has {target.devices.count} devices: several are timed and not "
-            "run, by girih.estimate"
-        )
+    refuse_several(target)
     context = create_context()
     with context, ir.Location.unknown():
         graph, parameters = import_entries(entries, patches, progress)
@@ -143,38 +139,66 @@ def compile(
         dump(graph, "import")
         run_passes(graph, graph_passes(recipe), compilation, dump, progress)
 
-        parts = copy_module(graph)
-        run_passes(parts, [Partition()], compilation, dump, progress)
-        described = {name: describe_entry(graph, parts, name) for name in entries}
-        if strict:
-            refuse_fallback(described, recipe.quantized)
-        accelerator = only(parts, NPU)
-        run_passes(accelerator, accelerator_passes(), compilation, dump, progress)
-        kernels, dram_bytes = generate(accelerator, target)
+        return finish(graph, list(entries), compilation, recipe, imported, dump, progress, strict)
 
-        host = copy_module(graph)
-        _append(host, only(parts, HOST))
-        run_passes(host, host_passes(), compilation, dump, progress)
-        progress("iree-compile")
-        vmfb = compile_to_vmfb(host)
 
-        stored = _used_parameters(graph, compilation.parameters)
-        resolved = recipe_table(graph, recipe, imported, stored)
-        executable = Executable(
-            entries=described,
-            parameters=stored,
-            vmfb=vmfb,
-            module=to_bytecode(graph),
-            recipe=recipe.name,
-            target=target,
-            kernels=kernels,
-            dram_bytes=dram_bytes,
-            processor=host_cpu()[0],
-            metadata={
-                MAPPING: to_yaml(target.name, compilation.chosen),
-                RECIPE_TABLE: resolved.to_dict(),
-            },
+def refuse_several(target: Target) -> None:
+    """Raise `CompilationError` for a target of several devices, which has no programs."""
+    if target.devices is not None and target.devices.count > 1:
+        raise CompilationError(
+            f"target {target.name!r} has {target.devices.count} devices: several are timed and not "
+            "run, by girih.estimate"
         )
+
+
+def finish(
+    graph: ir.Module,
+    names: Sequence[str],
+    compilation: Compilation,
+    recipe: Recipe,
+    imported: Mapping[str, NDArray[Any]],
+    dump: Dump,
+    progress: Callable[[str], None],
+    strict: bool = False,
+) -> CompiledProgram:
+    """From what `graph_passes` leave to a program.
+
+    `names` are the entries, in order; `imported` the weights as they were, which the table of the
+    resolved recipe compares with.
+    """
+    target = compilation.target
+    assert target is not None
+    parts = copy_module(graph)
+    run_passes(parts, [Partition()], compilation, dump, progress)
+    described = {name: describe_entry(graph, parts, name) for name in names}
+    if strict:
+        refuse_fallback(described, recipe.quantized)
+    accelerator = only(parts, NPU)
+    run_passes(accelerator, accelerator_passes(), compilation, dump, progress)
+    kernels, dram_bytes = generate(accelerator, target)
+
+    host = copy_module(graph)
+    _append(host, only(parts, HOST))
+    run_passes(host, host_passes(), compilation, dump, progress)
+    progress("iree-compile")
+    vmfb = compile_to_vmfb(host)
+
+    stored = used_parameters(graph, compilation.parameters)
+    executable = Executable(
+        entries=described,
+        parameters=stored,
+        vmfb=vmfb,
+        module=to_bytecode(graph),
+        recipe=recipe.name,
+        target=target,
+        kernels=kernels,
+        dram_bytes=dram_bytes,
+        processor=host_cpu()[0],
+        metadata={
+            MAPPING: to_yaml(target.name, compilation.chosen),
+            RECIPE_TABLE: recipe_table(graph, recipe, imported, stored).to_dict(),
+        },
+    )
     return CompiledProgram(executable)
 
 
@@ -307,6 +331,7 @@ def _examples(
     entries: Mapping[str, Entry],
     calibration: Sequence[Example] | Mapping[str, Sequence[Example]] | None,
 ) -> dict[str, list[list[NDArray[Any]]]]:
+    """The inputs to calibrate each entry with, checked."""
     if calibration is None:
         calibration = {}
     if not isinstance(calibration, Mapping):
@@ -385,9 +410,10 @@ def _append(module: ir.Module, others: ir.Module) -> None:
         module.body.append(function.operation.clone())
 
 
-def _used_parameters(
+def used_parameters(
     graph: ir.Module, parameters: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
+    """The arrays that the functions of a module mention."""
     names = {
         op.operation.attributes["parameter"].value
         for function in _functions(graph)

@@ -59,7 +59,12 @@ def graph_passes(recipe: Recipe, values: bool = True) -> list[Pass]:
 
     Without `values`, weights are hollow, and the graph is good for its cost alone.
     """
-    passes = float_passes()
+    return [*float_passes(), *shaping_passes(recipe, values), *integer_passes(recipe)]
+
+
+def shaping_passes(recipe: Recipe, values: bool = True) -> list[Pass]:
+    """What a recipe does to the graph while its numbers are floats, and a last look at those."""
+    passes: list[Pass] = []
     if recipe.pruning:
         passes += [Calibrate()] if values else []  # what matters least is seen on examples
         passes += pruning_passes(recipe)
@@ -71,19 +76,28 @@ def graph_passes(recipe: Recipe, values: bool = True) -> list[Pass]:
             CheckTarget(),  # refuses in a second what tile would refuse after calibration
             # the last look at float values
             Calibrate(correlations=recipe.compensates) if values else AssumeRanges(),
-            Quantize(  # from here on a program is integers
-                recipe.smoothing,
-                recipe.weights,
-                recipe.rules,
-                recipe.compensates,
-                recipe.tables,
-                recipe.scaling,
-                recipe.ranges,
-                recipe.percentile,
-                recipe.activations,
-            ),
         ]
     return passes
+
+
+def integer_passes(recipe: Recipe, notes: bool = False) -> list[Pass]:
+    """From here on a program is integers, unless the recipe leaves all of it float."""
+    if not recipe.quantized:
+        return []
+    return [
+        Quantize(
+            smoothing=recipe.smoothing,
+            weights=recipe.weights,
+            rules=recipe.rules,
+            compensates=recipe.compensates,
+            tables=recipe.tables,
+            scaling=recipe.scaling,
+            ranges=recipe.ranges,
+            percentile=recipe.percentile,
+            activations=recipe.activations,
+            notes=notes,
+        )
+    ]
 
 
 def pruning_passes(recipe: Recipe) -> list[Pass]:

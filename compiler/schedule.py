@@ -42,10 +42,11 @@ def describe_entry(graph: ir.Module, parts: ir.Module, name: str) -> Entry:
                 host += _host_operations(callee, total)
         elif isinstance(op, func.ReturnOp):
             returns = tuple(numbers[operand] for operand in op.operands)
-    return Entry(name, _signature(function), tuple(steps), returns, tuple(host))
+    return Entry(name, signature_of(function), tuple(steps), returns, tuple(host))
 
 
-def _signature(function: func.FuncOp) -> Signature:
+def signature_of(function: func.FuncOp) -> Signature:
+    """What a function takes and gives, with the scale of what are integers."""
     block = function.entry_block
     returned = block.operations[len(block.operations) - 1]
     return Signature(

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from girih.compiler.adaptation.adapting import adapt
     from girih.compiler.artifact import load
     from girih.compiler.checkpoint import empty_weights, load_checkpoint
     from girih.compiler.compilation import DecisionWarning, Entry, ExportWarning, compile
@@ -66,6 +67,7 @@ __all__ = [
     "Target",
     "TargetError",
     "__version__",
+    "adapt",
     "compile",
     "compile_generator",
     "compress",
@@ -106,6 +108,7 @@ _HOMES = {
     "Site": "girih.compiler.patches",
     "Target": "girih.runtime.target",
     "TargetError": "girih.runtime.errors",
+    "adapt": "girih.compiler.adaptation.adapting",
     "compile": "girih.compiler.compilation",
     "compile_generator": "girih.compiler.generator",
     "compress": "girih.compiler.compression.compress",

@@ -12,6 +12,18 @@ from torch_mlir import ir
 from girih.runtime.target import Target
 
 
+@dataclass(frozen=True)
+class Unit:
+    """What an integer is worth: real value = integer x scale x factor[channel].
+
+    maximum: the largest real value, over the factor, that the integers were chosen for.
+    """
+
+    scale: float
+    maximum: float
+    factor: NDArray[Any] | None = None
+
+
 @dataclass
 class Compilation:
     """What passes share beside the IR.
@@ -43,6 +55,9 @@ class Compilation:
     """Mean square per channel, by the same keys, of the values that linear operations read."""
     influence: dict[str, float] = field(default_factory=dict[str, float])
     """Per ``function.block``, a block by its module path: how far it turns the residual stream."""
+    units: dict[str, Unit] = field(default_factory=dict[str, Unit])
+    """By the same keys, what the integers that stand for a value are worth, where `quantize` has
+    `notes`; a later one, of other weights, keeps them."""
 
 
 class Pass(Protocol):

@@ -45,6 +45,7 @@ class Calibrate:
             compilation.squares,
             compilation.influence,
             compilation.correlations,
+            compilation.units,
         ):
             table.clear()
         functions = functions_of(module)

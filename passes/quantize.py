@@ -47,6 +47,8 @@ class Quantize:
     positions, have 16 bits or 8. `scaling` chooses the factors of channels that weights of 4 bits
     read, `ranges`, with a `percentile`, how much of what was seen activations of 8 bits can hold.
     `activations` are the bits of what weights are multiplied with, where `rules` say nothing else.
+    With `notes`, each operation says which float value its result stands for (`mfm.stands_for`),
+    and `Compilation.units` what the integers are worth; a later run, of other weights, keeps that.
     """
 
     name: ClassVar[str] = "quantize"
@@ -59,6 +61,7 @@ class Quantize:
     ranges: Ranges = "largest"
     percentile: float = 99.99
     activations: Activations = 8
+    notes: bool = False
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
         """Rewrite every function; raise `CompilationError` for what was not calibrated."""
@@ -78,9 +81,12 @@ class Quantize:
                     op.operation.attributes[WIDE_INPUT] = ir.UnitAttr.get()
             mark_islands(function)
         plan = Plan(module, compilation)
-        scale_channels(plan, compilation, precisions, self.smoothing, self.scaling)
-        if self.ranges != "largest":
-            clip_ranges(plan, functions, compilation, self.ranges, self.percentile)
+        if compilation.units:
+            plan.keep(compilation.units)
+        else:
+            scale_channels(plan, compilation, precisions, self.smoothing, self.scaling)
+            if self.ranges != "largest":
+                clip_ranges(plan, functions, compilation, self.ranges, self.percentile)
         for function in functions:
             FunctionQuantizer(
                 function,
@@ -91,4 +97,5 @@ class Quantize:
                 precisions,
                 self.compensates,
                 self.tables,
+                self.notes,
             ).run()

@@ -14,7 +14,8 @@ from girih.dialects import mfm
 from girih.dialects.arithmetic import packed_columns
 from girih.dialects.mfm.base import element, shape
 from girih.dialects.mfm.hollow import elementwise, hollow, is_hollow, once, same
-from girih.passes.base import Compilation
+from girih.passes.base import Compilation, Unit
+from girih.passes.calibrate import STATISTICS
 from girih.passes.convert_torch_to_mfm import erase_unused
 from girih.passes.quantization import weights
 from girih.passes.quantization.groups import pack_rows
@@ -25,6 +26,9 @@ from girih.passes.torch_to_mfm.rewriter import float_attribute, integer_attribut
 from girih.runtime.errors import CompilationError
 
 SCALE = "mfm.scale"
+STANDS_FOR = "mfm.stands_for"
+"""Attribute of an operation of a quantized function: the key of the float value that its result
+takes the place of."""
 
 Rule = Callable[["FunctionQuantizer", Any], ir.Value]
 """Builds the integer operation in front of a float one; returns its result."""
@@ -45,8 +49,10 @@ class FunctionQuantizer:
         precisions: Precisions,
         compensates: bool,
         tables: int,
+        notes: bool,
     ) -> None:
         self.precisions, self.compensates, self.tables = precisions, compensates, tables
+        self.notes = notes
         self.rules = rules
         self.exact_rules = exact_rules
         self.function = function
@@ -77,10 +83,20 @@ class FunctionQuantizer:
                     result_scales = self._return(op)
                 elif is_quantizable(op):
                     self.integers[op.result] = self.rules[type(op)](self, op)
+                    self._stands_for(op, self.integers[op.result], self.group(op))
                 elif not isinstance(op, mfm.ParameterOp) and not self._stay_exact(op):
                     self._stay_float(op)
         erase_unused(block)
         self._set_signature(argument_scales, result_scales)
+
+    def _stands_for(self, op: ir.OpView, value: ir.Value, group: Group | None) -> None:
+        """Note which float operation's result a value is, and, of integers, what they are worth."""
+        if self.notes and STATISTICS in op.operation.attributes:
+            key = op.operation.attributes[STATISTICS]
+            value.owner.attributes[STANDS_FOR] = key
+            if group is not None:
+                unit = Unit(group.scale, group.maximum, group.factor)
+                self.compilation.units.setdefault(key.value, unit)
 
     def _note(self, value: ir.Value) -> None:
         if is_float_tensor(value):
@@ -282,6 +298,7 @@ class FunctionQuantizer:
         if value is None:
             return False
         result = op.results[0]
+        self._stands_for(op, value, None)
         self.floats.add(result)
         self.integers[result] = self._quantized(value, self.groups[result])
         result.replace_all_uses_with(value)
@@ -303,6 +320,7 @@ class FunctionQuantizer:
             op.operation.operands[index] = self.real(operand)
         for result in op.results:
             if result in self.groups:
+                self._stands_for(op, result, None)
                 self.floats.add(result)
                 with ir.InsertionPoint.after(op):
                     self.integers[result] = self._quantized(result, self.groups[result])

@@ -7,7 +7,7 @@ state written by one function and read by another; whatever only moves elements.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,7 +47,7 @@ from girih.dialects.mfm import (
 from girih.dialects.mfm.activation import RAMPS
 from girih.dialects.mfm.base import element
 from girih.dialects.mfm.hollow import once
-from girih.passes.base import Compilation
+from girih.passes.base import Compilation, Unit
 from girih.passes.states import state_of
 from girih.passes.statistics import STATISTICS, argument_key
 
@@ -127,6 +127,17 @@ class Plan:
         for group in self._groups.values():
             for value in group.members:
                 self._constrain(group, value)
+
+    def keep(self, units: Mapping[str, Unit]) -> None:
+        """Take units that were chosen before, for other weights."""
+        for group in self._groups.values():
+            for value in group.members:
+                owner = value.owner
+                if isinstance(owner, ir.Block) or STATISTICS not in owner.attributes:
+                    continue
+                unit = units.get(owner.attributes[STATISTICS].value)
+                if unit is not None:
+                    group.factor, group.maximum = unit.factor, unit.maximum
 
     @property
     def groups(self) -> Iterable[Group]:

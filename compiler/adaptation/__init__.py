@@ -1,0 +1,1 @@
+"""Recovery and adaptation: weights trained at the integers that the program computes."""

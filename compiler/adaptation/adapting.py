@@ -1,0 +1,224 @@
+"""`girih.adapt`: a compiled program whose weights were trained at its own integers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+from torch_mlir import ir
+
+from girih.compiler.adaptation.adapters import Adapters
+from girih.compiler.adaptation.checkpoint import Checkpoint, digest
+from girih.compiler.adaptation.episodes import Episodes, episodes_of
+from girih.compiler.adaptation.integers import IntegerGraph
+from girih.compiler.adaptation.settings import Settings
+from girih.compiler.adaptation.student import Student
+from girih.compiler.adaptation.targets import trained_weights
+from girih.compiler.adaptation.teacher import Teacher
+from girih.compiler.adaptation.training import Trainer
+from girih.compiler.compilation import (
+    Calibration,
+    Entry,
+    Inputs,
+    Module,
+    entries_of,
+    finish,
+    import_entries,
+    refuse_several,
+    set_calibration,
+    used_parameters,
+)
+from girih.compiler.context import create_context
+from girih.compiler.differentiable.graph import TorchGraph
+from girih.compiler.episodes import Episode
+from girih.compiler.patches import Patch
+from girih.compiler.pipeline import (
+    Dump,
+    copy_module,
+    float_passes,
+    integer_passes,
+    run_passes,
+    shaping_passes,
+)
+from girih.compiler.program import CompiledProgram
+from girih.compiler.recipe import Recipe
+from girih.passes.base import Compilation
+from girih.passes.differentiable.function import Weights
+from girih.runtime.errors import CompilationError, InputError
+from girih.runtime.target import Target
+
+Array = NDArray[Any]
+
+_OBSERVED = 6
+"""Episodes that calibrate where nothing else is given."""
+
+
+def adapt(
+    module: Module | Mapping[str, Entry | tuple[Module, Inputs]],
+    example_inputs: Inputs | None = None,
+    *,
+    episodes: Episodes,
+    folder: str | Path,
+    target: str | Path | Target = "edge",
+    recipe: str | Path | Recipe = "w8a8",
+    calibration: Calibration | None = None,
+    patches: Sequence[Patch] = (),
+    steps: int = 100,
+    batch: int = 4,
+    rate: float = 1e-3,
+    rank: int = 16,
+    match: Sequence[str] = ("*",),
+    tied: bool = False,
+    loss: Literal["divergence", "error"] = "divergence",
+    states: float = 1.0,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda stage: None,
+) -> CompiledProgram:
+    """Compile as `girih.compile` does, and train the weights so that the program answers better.
+
+    The teacher is the module as it is, in float; what learns is the quantized program of the
+    recipe, pruned where that prunes. Its weights change by products of low rank (LoRA, Hu et al.
+    2022) until it says of the episodes what the teacher says (distillation, Hinton et al. 2015).
+    Forward values are the integers that the program computes, bit for bit.
+
+    Args:
+        module: as for `girih.compile`.
+        example_inputs: as for `girih.compile`.
+        episodes: what to learn from: each a sequence of calls ``(entry, inputs)`` that begins with
+            empty states, inputs without states; of a model of one entry, inputs do.
+        folder: for the checkpoint and `losses.json`. An adaptation that was stopped goes on there,
+            to the same result.
+        target: as for `girih.compile`.
+        recipe: as for `girih.compile`; not ``float``.
+        calibration: as for `girih.compile`; the calls of the first episodes where none are given.
+        patches: as for `girih.compile`.
+        steps: see `girih.compiler.adaptation.settings.Settings`, as for all that follow.
+        batch: episodes a step.
+        rate: the highest learning rate.
+        rank: of the change of each weight.
+        match: paths of modules whose linear operations change.
+        tied: whether a table that is a linear operation's weight too changes.
+        loss: of results.
+        states: weight of the states' error.
+        seed: of everything random.
+        progress: called with the name of each stage, and with the loss of each step.
+
+    Raises:
+        GirihError: what `girih.compile` raises, and episodes or settings that can not be used.
+    """
+    settings = Settings.of(
+        {
+            "steps": steps,
+            "batch": batch,
+            "rate": rate,
+            "rank": rank,
+            "match": tuple(match),
+            "tied": tied,
+            "loss": loss,
+            "states": states,
+            "seed": seed,
+        }
+    )
+    entries = entries_of(module, example_inputs)
+    target, recipe = Target.load(target), Recipe.load(recipe)
+    refuse_several(target)
+    if not recipe.quantized:
+        raise CompilationError(
+            f"recipe {recipe.name!r} leaves all numbers float: adaptation is for integers"
+        )
+    known = episodes_of(entries, episodes)
+    place = _place(folder)
+    context = create_context()
+    with context, ir.Location.unknown():
+        graph, parameters = import_entries(entries, patches, progress)
+        imported = dict(parameters)
+        compilation = Compilation(parameters, target)
+        set_calibration(
+            compilation, entries, known[:_OBSERVED] if calibration is None else calibration
+        )
+        checkpoint = Checkpoint(
+            place, digest(settings, recipe, parameters, _arrays(known, compilation))
+        )
+        checkpoint.read()
+        run_passes(graph, float_passes(), compilation, progress=progress)
+        original = TorchGraph(copy_module(graph))
+        teacher = Teacher(original, Weights(compilation.parameters))
+        run_passes(graph, shaping_passes(recipe), compilation, progress=progress)
+        if settings.steps:
+            weights = _train(
+                graph, compilation, recipe, teacher, known, settings, checkpoint, progress
+            )
+            compilation.parameters |= weights
+        run_passes(graph, integer_passes(recipe), compilation, progress=progress)
+        return finish(graph, list(entries), compilation, recipe, imported, Dump(), progress)
+
+
+def _train(
+    graph: ir.Module,
+    compilation: Compilation,
+    recipe: Recipe,
+    teacher: Teacher,
+    episodes: Sequence[Episode],
+    settings: Settings,
+    checkpoint: Checkpoint,
+    progress: Callable[[str], None],
+) -> dict[str, Array]:
+    """Trained weights by name, for a graph that is float still and calibrated."""
+    # Factors of smoothing come from the weights as they were, wherever training goes on.
+    first = replace(compilation, parameters=dict(compilation.parameters))
+    run_passes(copy_module(graph), integer_passes(recipe, notes=True), first)
+    floats = TorchGraph(copy_module(graph))
+    integers = IntegerGraph()
+    adapters = Adapters(trained_weights(graph, settings), compilation.parameters, settings)
+    trainer = Trainer(
+        student=Student(floats, integers, compilation.units),
+        teacher=teacher,
+        parameters=Weights(used_parameters(graph, compilation.parameters)),
+        requantize=Requantizer(graph, compilation, recipe, integers),
+        episodes=episodes,
+        settings=settings,
+    )
+    trainer.run(adapters, checkpoint, progress)
+    return adapters.merged()
+
+
+@dataclass(frozen=True)
+class Requantizer:
+    """Makes integers of changed weights, at the ranges and factors of the first ones."""
+
+    graph: ir.Module
+    compilation: Compilation
+    recipe: Recipe
+    integers: IntegerGraph
+
+    def __call__(self, weights: Mapping[str, Array]) -> None:
+        """Let the integer graph compute with these weights, and what the others were."""
+        module = copy_module(self.graph)
+        parameters = {**self.compilation.parameters, **weights}
+        changed = replace(self.compilation, parameters=parameters)
+        run_passes(module, integer_passes(self.recipe, notes=True), changed)
+        self.integers.load(module, used_parameters(module, parameters))
+
+
+def _arrays(episodes: Sequence[Episode], compilation: Compilation) -> list[tuple[str, list[Array]]]:
+    calls = [
+        (call.entry, [each.numpy() for each in call.inputs])
+        for call in chain.from_iterable(episodes)
+    ]
+    lengths = [(f"{len(episode)} calls", list[Array]()) for episode in episodes]
+    seen = [*chain.from_iterable(compilation.episodes)]
+    seen += [(name, inputs) for name, every in compilation.calibration.items() for inputs in every]
+    return [*lengths, *calls, *seen]
+
+
+def _place(folder: str | Path) -> Path:
+    place = Path(folder)
+    if place.exists() and not place.is_dir():
+        raise InputError(f"{folder}: is a file, expected a folder")
+    if not place.absolute().parent.is_dir():
+        raise InputError(f"{folder}: no folder {place.parent}")
+    return place

@@ -1,0 +1,103 @@
+"""Training: batches of episodes, one change of the weights each, a checkpoint now and then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from girih.compiler.adaptation.adapters import Adapters
+from girih.compiler.adaptation.checkpoint import Checkpoint
+from girih.compiler.adaptation.settings import Settings
+from girih.compiler.adaptation.student import Student
+from girih.compiler.adaptation.teacher import Teacher, distance
+from girih.compiler.episodes import Episode
+from girih.runtime.errors import CompilationError
+
+_KEPT_EVERY = 5
+"""Steps from one checkpoint to the next: what a kill costs at most."""
+_LONGEST_GRADIENT = 1.0
+"""Norm of all gradients together beyond which they are shortened: one odd clip turns nothing."""
+
+Weights = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Brings a student to its teacher's answers.
+
+    parameters: every weight that the student's float graph reads. requantize: makes the student's
+    integers those of changed weights.
+    """
+
+    student: Student
+    teacher: Teacher
+    parameters: Mapping[str, Tensor]
+    requantize: Callable[[Weights], None]
+    episodes: Sequence[Episode]
+    settings: Settings
+
+    def run(
+        self, adapters: Adapters, checkpoint: Checkpoint, progress: Callable[[str], None]
+    ) -> list[float]:
+        """Train from the checkpoint on to the last step; return the loss of each step."""
+        settings = self.settings
+        optimizer = torch.optim.AdamW(adapters.parameters, lr=settings.rate, weight_decay=0.0)
+        known = checkpoint.read()
+        if known.losses:
+            adapters.restore(known.adapters)
+            optimizer.load_state_dict(known.optimizer)
+        losses = known.losses
+        while len(losses) < settings.steps:
+            step = len(losses)
+            for group in optimizer.param_groups:
+                group["lr"] = settings.rate_at(step)
+            losses.append(self._step(step, adapters, optimizer))
+            done = len(losses)
+            progress(f"step {done} of {settings.steps}: loss {losses[-1]:.4f}")
+            if done % _KEPT_EVERY == 0 or done == settings.steps:
+                known.adapters, known.optimizer = adapters.state(), optimizer.state_dict()
+                checkpoint.write(known)
+            checkpoint.log(losses)
+        return losses
+
+    def _step(self, step: int, adapters: Adapters, optimizer: torch.optim.Optimizer) -> float:
+        weights = adapters.weights()
+        # Gradients gather here over the batch, and go through the low-rank products once.
+        leaves = {name: each.detach().requires_grad_() for name, each in weights.items()}
+        self.requantize({name: each.detach().numpy() for name, each in weights.items()})
+        total = 0.0
+        for number in self._batch(step):
+            loss = self._loss(number, leaves) / self.settings.batch
+            if not torch.isfinite(loss):
+                raise CompilationError(f"the loss of step {step + 1} is no number: lower the rate")
+            if loss.requires_grad:
+                loss.backward()
+            total += loss.item()
+        optimizer.zero_grad()
+        trained = [name for name, leaf in leaves.items() if leaf.grad is not None]
+        torch.autograd.backward(
+            [weights[name] for name in trained], [leaves[name].grad for name in trained]
+        )
+        torch.nn.utils.clip_grad_norm_(adapters.parameters, _LONGEST_GRADIENT)
+        optimizer.step()
+        return total
+
+    def _loss(self, number: int, weights: Mapping[str, Tensor]) -> Tensor:
+        episode = self.episodes[number]
+        found = self.student.run(episode, {**self.parameters, **weights})
+        expected = self.teacher.answers(number, episode)
+        return distance(found, expected, self.settings.loss, self.settings.states)
+
+    def _batch(self, step: int) -> Iterator[int]:
+        """Numbers of the episodes of a step: each once, in some order, and so over and over."""
+        count = len(self.episodes)
+        for place in range(step * self.settings.batch, (step + 1) * self.settings.batch):
+            round_, index = divmod(place, count)
+            order = np.random.default_rng((self.settings.seed, round_)).permutation(count)
+            yield int(order[index])
