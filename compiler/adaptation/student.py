@@ -70,7 +70,7 @@ class Student:
         def replace(key: str, value: Tensor) -> Tensor:
             if key not in values:
                 return value
-            return _straight_through(value, values[key], self.units.get(key))
+            return straight_through(value, torch.from_numpy(values[key]), self.units.get(key))
 
         inputs = tuple(_worth(spec, array) for spec, array in zip(specs, integers, strict=True))
         outputs, states = self.floats.run(Call(call.entry, inputs), states, parameters, replace)
@@ -89,17 +89,21 @@ def _worth(spec: TensorSpec, stored: Array) -> Tensor:
     return torch.from_numpy(np.array(spec.restore(stored)))
 
 
-def _straight_through(value: Tensor, stored: Array, unit: Unit | None) -> Tensor:
-    integers = torch.from_numpy(stored)
-    if unit is None:
-        return cast(Tensor, _StraightThrough.apply(value, integers, None))
+def straight_through(value: Tensor, stored: Tensor, unit: Unit | None) -> Tensor:
+    """What stored integers are worth, with the gradient of the float value that they stand for.
+
+    What is stored as floats, on the host, is taken as it is.
+    """
+    if stored.is_floating_point():
+        return cast(Tensor, _StraightThrough.apply(value, stored, None))
+    assert unit is not None
     scale: Tensor = torch.tensor(unit.scale, dtype=torch.float32)
     if unit.factor is not None:
         scale = scale * torch.from_numpy(unit.factor).float()
-    worth = integers.float() * scale
+    worth = stored.float() * scale
     if not value.requires_grad:
         return worth
-    limits = torch.iinfo(integers.dtype)
+    limits = torch.iinfo(stored.dtype)
     inside = (value >= limits.min * scale) & (value <= limits.max * scale)
     return cast(Tensor, _StraightThrough.apply(value, worth, inside))
 

@@ -21,6 +21,7 @@ CAUSAL = "{scale = 0.5 : f64, causal = 1 : i64, operandSegmentSizes = array<i32:
 BOTH = "{scale = 0.5 : f64, causal = 1 : i64, operandSegmentSizes = array<i32: 1, 1, 1, 1>}"
 BIASED = "operandSegmentSizes = array<i32: 1, 1, 1>"
 BARE = "operandSegmentSizes = array<i32: 1, 1, 0>"
+PARTS = f"operandSegmentSizes = array<i32: {', '.join(['1'] * 2 + ['0'] * 14)}>"
 WINDOW = "kernel = 3 : i64, stride = 2 : i64, padding = 1 : i64"
 QUERY, KEYS = "2x3x4x8xf32", "2x5x2x8xf32"
 
@@ -33,7 +34,7 @@ CASES: list[tuple[str, Sequence[str], str, str]] = [
     ("attention", [QUERY, KEYS, KEYS, "3x5xf32"], QUERY, BOTH),
     ("broadcast", ["3x1xf32"], "2x3x4xf32", ""),
     ("cache_update", ["1x6x4xf32", "2xi64", "1x2x4xf32"], "1x6x4xf32", ""),
-    ("concatenate", ["2x3xf32", "2x1xf32"], "2x4xf32", "{axis = 1 : i64}"),
+    ("concatenate", ["2x3xf32", "2x1xf32"], "2x4xf32", f"{{axis = 1 : i64, {PARTS}}}"),
     ("conv1d", ["2x7x4xf32", "6x12xf32", "6xf32"], "2x4x6xf32", f"{{{WINDOW}, {BIASED}}}"),
     ("conv1d", ["2x7x4xf32", "6x12xf32"], "2x4x6xf32", f"{{{WINDOW}, {BARE}}}"),
     ("embedding", ["2x3xi64", "5x4xf32"], "2x3x4xf32", ""),
