@@ -13,6 +13,7 @@ from girih.passes.base import Compilation
 from girih.passes.quantization import exact, movement, pointwise, products
 from girih.passes.quantization.function import FunctionQuantizer, Rule
 from girih.passes.quantization.islands import mark_islands
+from girih.passes.quantization.offsets import use_both_halves
 from girih.passes.quantization.plan import STAYS_FLOAT, Plan, is_weight
 from girih.passes.quantization.rules import NodeRule, Precisions, Weights, nodes_of
 from girih.runtime.errors import CompilationError
@@ -36,7 +37,7 @@ class Quantize:
     others hold; those of 4 bits have a scale for each group of 32. If it `compensates`, and
     `calibrate` noted how inputs go together, later weights of a row make up for the rounding of
     earlier ones. `tables` that are added or looked up, and multiplied with nothing, such as
-    positions, have 16 bits or 8.
+    positions, have 16 bits or 8. What gelu and its like hand to linear operations has an offset.
     """
 
     name: ClassVar[str] = "quantize"
@@ -61,6 +62,7 @@ class Quantize:
                     op.operation.attributes[STAYS_FLOAT] = ir.UnitAttr.get()
             mark_islands(function)
         plan = Plan(module, compilation, self.smoothing)
+        use_both_halves(plan.groups(), compilation)
         for function in functions:
             FunctionQuantizer(
                 function,

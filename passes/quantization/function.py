@@ -202,8 +202,8 @@ class FunctionQuantizer:
         if value not in self.integers or value in self.floats:
             return value
         group = self.groups[value]
-        if group.factor is not None:
-            raise CompilationError("a smoothed value has a float reader")
+        if group.factor is not None or group.offset:
+            raise CompilationError("a smoothed value, or one with an offset, has a float reader")
         return mfm.DequantizeOp(
             x=self.integers[value], scale=float_attribute(group.scale), result=value.type
         ).result

@@ -7,7 +7,7 @@ state written by one function and read by another; whatever only moves elements.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,7 +80,8 @@ LARGEST_EPSILON = (1 << 40) - 1
 class Group:
     """Values of one scale. `bits` is the width; `factor` an extra scale per channel, or None.
 
-    real value = integer x scale x factor[channel].
+    real value = (integer - offset) x scale x factor[channel]. `below` is how far from 0 values of
+    8 bits go down, where that is not as far as they go up: see `offsets`.
     """
 
     maximum: float = 0.0
@@ -88,6 +89,7 @@ class Group:
     offers: set[int] = field(default_factory=lambda: {8, 16})
     members: list[ir.Value] = field(default_factory=list[ir.Value])
     factor: NDArray[Any] | None = None
+    below: float | None = None
 
     @property
     def bits(self) -> int:
@@ -101,7 +103,12 @@ class Group:
         maximum = max(self.maximum, 1e-8)
         if self.bits == 16:
             return maximum * _HEADROOM / 32767
-        return maximum / 127
+        return maximum / 127 if self.below is None else (self.below + maximum) / 255
+
+    @property
+    def offset(self) -> int:
+        """The integer that stands for 0."""
+        return 0 if self.below is None else round(-128 + self.below / self.scale)
 
 
 class Plan:
@@ -132,6 +139,10 @@ class Plan:
     def group(self, value: ir.Value) -> Group:
         """The group of a float value."""
         return self._groups[self._find(value)]
+
+    def groups(self) -> Iterable[Group]:
+        """All groups."""
+        return self._groups.values()
 
     def is_also_multiplied(self, table: ParameterOp) -> bool:
         """Whether a lookup table is also the weight of a linear operation (tied embeddings)."""

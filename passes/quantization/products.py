@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch_mlir import ir
 
 from girih.dialects import mfm
-from girih.dialects.mfm.hollow import once
+from girih.dialects.arithmetic import unpack_groups
+from girih.dialects.mfm.hollow import is_hollow, once
 from girih.passes.quantization import weights
 from girih.passes.quantization.function import FunctionQuantizer, Rule
 from girih.passes.torch_to_mfm.rewriter import integer_attribute
@@ -59,7 +60,19 @@ def _product(
     else:
         weight = quantizer.parameter(f"{quantizer.weight_name(op.weight)}.int8", integers)
     parameters = weights.linear_parameters(row_scale, bias, source, quantizer.group(op))
+    if source.offset:
+        parameters[0] -= (source.offset * _row_sums(quantizer, weight)).astype(np.int32)
     return weight, quantizer.parameter(f"{quantizer.label(op)}.rescale", parameters)
+
+
+def _row_sums(quantizer: FunctionQuantizer, weight: ir.Value) -> Array:
+    """Sum of each row's integers as they are multiplied: what an offset of 1 in the input adds."""
+    op = weight.owner.opview
+    is_packed = isinstance(op, mfm.UnpackOp)
+    array = quantizer.compilation.parameters[quantizer.weight_name(op.x if is_packed else weight)]
+    rows = array[:1] if is_hollow(array) else array
+    integers = unpack_groups(rows) if is_packed else rows
+    return np.broadcast_to(integers.sum(axis=1, dtype=np.int64), len(array))
 
 
 def _packed(
