@@ -234,7 +234,8 @@ class Plan:
         SmoothQuant (Xiao et al. 2023): factor = activation^a / weight^(1 - a). Free where the
         producer rescales per channel anyway.
         """
-        if len(group.members) != 1 or group.bits != 8:
+        # What is always 0 has nothing to balance.
+        if len(group.members) != 1 or group.bits != 8 or group.maximum == 0:
             return
         value = group.members[0]
         producer = value.owner
