@@ -14,14 +14,16 @@ from girih.runtime.target import Target
 
 @dataclass(frozen=True)
 class Unit:
-    """What an integer is worth: real value = integer x scale x factor[channel].
+    """What an integer is worth: real value = (integer - offset) x scale x factor[channel].
 
-    maximum: the largest real value, over the factor, that the integers were chosen for.
+    maximum, below: the range that it was chosen for, as `Plan`'s groups have it.
     """
 
     scale: float
+    factor: NDArray[Any] | None
+    offset: int
     maximum: float
-    factor: NDArray[Any] | None = None
+    below: float | None
 
 
 @dataclass

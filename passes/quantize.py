@@ -14,6 +14,7 @@ from girih.passes.quantization import exact, movement, pointwise, products
 from girih.passes.quantization.clipping import Ranges, clip_ranges
 from girih.passes.quantization.function import FunctionQuantizer, Rule
 from girih.passes.quantization.islands import mark_islands
+from girih.passes.quantization.offsets import use_both_halves
 from girih.passes.quantization.plan import STAYS_FLOAT, WIDE_INPUT, Plan, is_weight
 from girih.passes.quantization.rules import (
     Activations,
@@ -47,6 +48,7 @@ class Quantize:
     positions, have 16 bits or 8. `scaling` chooses the factors of channels that weights of 4 bits
     read, `ranges`, with a `percentile`, how much of what was seen activations of 8 bits can hold.
     `activations` are the bits of what weights are multiplied with, where `rules` say nothing else.
+    What gelu and its like hand to linear operations has an offset.
     With `notes`, each operation says which float value its result stands for (`mfm.stands_for`),
     and `Compilation.units` what the integers are worth; a later run, of other weights, keeps that.
     """
@@ -87,6 +89,7 @@ class Quantize:
             scale_channels(plan, compilation, precisions, self.smoothing, self.scaling)
             if self.ranges != "largest":
                 clip_ranges(plan, functions, compilation, self.ranges, self.percentile)
+            use_both_halves(plan.groups, compilation)
         for function in functions:
             FunctionQuantizer(
                 function,

@@ -95,7 +95,7 @@ class FunctionQuantizer:
             key = op.operation.attributes[STATISTICS]
             value.owner.attributes[STANDS_FOR] = key
             if group is not None:
-                unit = Unit(group.scale, group.maximum, group.factor)
+                unit = Unit(group.scale, group.factor, group.offset, group.maximum, group.below)
                 self.compilation.units.setdefault(key.value, unit)
 
     def _note(self, value: ir.Value) -> None:
@@ -220,8 +220,8 @@ class FunctionQuantizer:
         if value not in self.integers or value in self.floats:
             return value
         group = self.groups[value]
-        if group.factor is not None:
-            raise CompilationError("a smoothed value has a float reader")
+        if group.factor is not None or group.offset:
+            raise CompilationError("a smoothed value, or one with an offset, has a float reader")
         return mfm.DequantizeOp(
             x=self.integers[value], scale=float_attribute(group.scale), result=value.type
         ).result

@@ -82,7 +82,8 @@ LARGEST_EPSILON = (1 << 40) - 1
 class Group:
     """Values of one scale. `bits` is the width; `factor` an extra scale per channel, or None.
 
-    real value = integer x scale x factor[channel].
+    real value = (integer - offset) x scale x factor[channel]. `below` is how far from 0 values of
+    8 bits go down, where that is not as far as they go up: see `offsets`.
     """
 
     maximum: float = 0.0
@@ -90,6 +91,7 @@ class Group:
     offers: set[int] = field(default_factory=lambda: {8, 16})
     members: list[ir.Value] = field(default_factory=list[ir.Value])
     factor: NDArray[Any] | None = None
+    below: float | None = None
 
     @property
     def bits(self) -> int:
@@ -103,7 +105,12 @@ class Group:
         maximum = max(self.maximum, 1e-8)
         if self.bits == 16:
             return maximum * _HEADROOM / 32767
-        return maximum / 127
+        return maximum / 127 if self.below is None else (self.below + maximum) / 255
+
+    @property
+    def offset(self) -> int:
+        """The integer that stands for 0."""
+        return 0 if self.below is None else round(-128 + self.below / self.scale)
 
 
 class Plan:
@@ -138,6 +145,7 @@ class Plan:
                 unit = units.get(owner.attributes[STATISTICS].value)
                 if unit is not None:
                     group.factor, group.maximum = unit.factor, unit.maximum
+                    group.below = unit.below
 
     @property
     def groups(self) -> Iterable[Group]:

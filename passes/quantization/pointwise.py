@@ -8,7 +8,7 @@ import numpy as np
 from torch_mlir import ir
 
 from girih.dialects import mfm
-from girih.dialects.mfm.activation import ramp_table
+from girih.dialects.mfm.activation import gelu_ramp, ramp_table
 from girih.dialects.mfm.base import shape
 from girih.passes.quantization import weights
 from girih.passes.quantization.function import FunctionQuantizer, Rule
@@ -49,8 +49,7 @@ def _epsilon(quantizer: FunctionQuantizer, op: mfm.LayerNormOp | mfm.RmsNormOp) 
 
 
 def _gelu(quantizer: FunctionQuantizer, op: mfm.GeluOp) -> ir.Value:
-    form = op.approximate.value
-    return _ramp(quantizer, op, "gelu" if form == "none" else f"gelu_{form}")
+    return _ramp(quantizer, op, gelu_ramp(op))
 
 
 def _ramp(quantizer: FunctionQuantizer, op: mfm.GeluOp | mfm.UnaryOp, function: str) -> ir.Value:
@@ -64,6 +63,7 @@ def _ramp(quantizer: FunctionQuantizer, op: mfm.GeluOp | mfm.UnaryOp, function: 
         table=quantizer.parameter(f"{label}.{function}_table", ramp_table(source.scale, function)),
         index_multiplier=integer_attribute(multiplier),
         index_shift=integer_attribute(shift),
+        offset=integer_attribute(target.offset),
         result=quantizer.result_type(op),
     ).result
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch_mlir import ir
 
 from girih.dialects import mfm
+from girih.dialects.arithmetic import unpack_groups
 from girih.dialects.mfm.base import shape
-from girih.dialects.mfm.hollow import once
+from girih.dialects.mfm.hollow import is_hollow, once
 from girih.passes.quantization import weights, wide
 from girih.passes.quantization.function import FunctionQuantizer, Rule
 from girih.passes.quantization.plan import WIDE_INPUT
@@ -75,6 +76,8 @@ def _product(
     target, name = quantizer.group(op), f"{quantizer.label(op)}.rescale"
     if not is_wide:
         array = weights.linear_parameters(row_scale, bias, source, target)
+        if source.offset:
+            array[0] -= (source.offset * _row_sums(quantizer, weight)).astype(np.int32)
         parameters = quantizer.parameter(name, array)
         x = quantizer.integer(op.x, 8)
         return build(x, weight, parameters, quantizer.result_type(op)).result
@@ -90,6 +93,16 @@ def _product(
         )
     )
     return wide.total(high, low, part, target)
+
+
+def _row_sums(quantizer: FunctionQuantizer, weight: ir.Value) -> Array:
+    """Sum of each row's integers as they are multiplied: what an offset of 1 in the input adds."""
+    op = weight.owner.opview
+    is_packed = isinstance(op, mfm.UnpackOp)
+    array = quantizer.compilation.parameters[quantizer.weight_name(op.x if is_packed else weight)]
+    rows = array[:1] if is_hollow(array) else array
+    integers = unpack_groups(rows) if is_packed else rows
+    return np.broadcast_to(integers.sum(axis=1, dtype=np.int64), len(array))
 
 
 def _packed(
