@@ -83,8 +83,10 @@ class Precisions:
 
     def of_input(self, weight: str) -> Activations:
         """Bits of what a weight is multiplied with."""
-        said = [rule.activations for rule in self._rules_for(weight)]
-        return next((bits for bits in reversed(said) if bits is not None), self.activations)
+        said = [
+            rule.activations for rule in self._rules_for(weight) if rule.activations is not None
+        ]
+        return said[-1] if said else self.activations
 
     def _rules_for(self, weight: str) -> list[NodeRule]:
         """The rules that hold for a weight, the one that counts most last."""
