@@ -68,13 +68,15 @@ class Precisions:
 
     def of(self, weight: str) -> Weights:
         """Bits of a weight."""
-        said = [rule.weights for rule in self._rules_for(weight) if rule.weights is not None]
+        found = self._rules_for(weight)
+        said = [rule.weights for rule in found if rule.weights is not None]
         return said[-1] if said else self.weights
 
     def of_input(self, weight: str) -> Activations:
         """Bits of what a weight is multiplied with."""
-        said = [rule.activations for rule in self._rules_for(weight)]
-        return next((bits for bits in reversed(said) if bits is not None), self.activations)
+        found = self._rules_for(weight)
+        said = [rule.activations for rule in found if rule.activations is not None]
+        return said[-1] if said else self.activations
 
     def _rules_for(self, weight: str) -> list[NodeRule]:
         """The rules that hold for a weight, the one that counts most last."""
