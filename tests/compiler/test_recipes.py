@@ -59,9 +59,13 @@ RECIPES = st.builds(
     girih.Recipe,
     name=st.just("random"),
     weights=st.sampled_from([4, 8]),
+    activations=st.sampled_from([8, 8, 16]),
     rules=st.lists(
         st.builds(
-            NodeRule, match=st.sampled_from(NODES), weights=st.sampled_from([4, 4, 8, "float"])
+            NodeRule,
+            match=st.sampled_from(NODES),
+            weights=st.sampled_from([4, 4, 8, "float"]),
+            activations=st.sampled_from([None, 8, 16]),
         ),
         max_size=3,
     ).map(tuple),
@@ -93,6 +97,12 @@ def compare(model: Model, recipe: girih.Recipe) -> None:
         np.testing.assert_array_equal(one, other)
         # NumPy and IREE add floats in other orders.
         np.testing.assert_allclose(one, third, atol=1.0 if has_floats else 0, rtol=0)
+
+
+def test_every_device_computes_the_same_of_16_bits(model: Model) -> None:
+    """Everywhere but in one node: what both widths read, convolutions, 4 bits, tied weights."""
+    rules = (NodeRule(match="blocks.1.fc1", activations=8), NodeRule(match="embed", weights=4))
+    compare(model, girih.Recipe(name="wide", activations=16, rules=rules))
 
 
 @tries(4)
@@ -131,12 +141,30 @@ def test_a_file_says_the_same(tmp_path: Path) -> None:
     assert girih.Recipe.load(path) == girih.Recipe(name="mixed", weights=4, rules=rules)
 
 
+def test_16_bits_of_activations_cost_the_products_of_their_node_twice(model: Model) -> None:
+    rule = NodeRule(match="blocks.0.fc1", activations=16)
+    macs = {
+        each.name: girih.compile(model, (TOKENS,), target="small", recipe=each)
+        .simulate(TOKENS)
+        .report.macs
+        for each in (girih.Recipe(name="narrow"), girih.Recipe(name="wide", rules=(rule,)))
+    }
+    assert macs["wide"] - macs["narrow"] == 12 * 64 * 128
+
+
+def test_no_node_that_stays_float_is_quantized_by_a_rule_for_activations() -> None:
+    rules = (NodeRule(match="encoder", activations=16),)
+    assert not girih.Recipe(name="x", weights="float", rules=rules).quantized
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("name: x\nweights: 5", "weights"),
         ("name: x\nrules: [{match: a, bits: 4}]", "bits"),
         ("name: x\nrules: [{match: '', weights: 4}]", "match"),
+        ("name: x\nrules: [{match: a}]", "expected weights, activations or both"),
+        ("name: x\nactivations: 4", "activations"),
         ("name: x\npruning: [{match: a}]", "exactly one of hidden, heads and blocks"),
         ("name: x\npruning: [{hidden: 0.5, blocks: 1}]", "exactly one of hidden, heads and blocks"),
         ("name: x\npruning: [{hidden: 1.0}]", "less than 1"),
