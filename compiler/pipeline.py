@@ -33,6 +33,7 @@ from girih.passes.recognize_attention import RecognizeAttention
 from girih.passes.recognize_rms_norm import RecognizeRmsNorm
 from girih.passes.remove_blocks import RemoveBlocks
 from girih.passes.simplify import Simplify
+from girih.passes.sparsify import Sparsify
 from girih.passes.split_biased_attention import SplitBiasedAttention
 from girih.passes.split_hidden import SplitHidden
 from girih.passes.synchronize import Synchronize
@@ -57,7 +58,7 @@ def graph_passes(recipe: Recipe, values: bool = True) -> list[Pass]:
     ]
     if recipe.pruning:
         passes += [Calibrate()] if values else []  # what matters least is seen on examples
-        passes += _pruning(recipe)
+        passes += _pruning(recipe, values)
     if recipe.quantized:
         passes += [
             BooleanMasks(),  # integer scores are hidden or not: nothing is added to them
@@ -80,8 +81,8 @@ def graph_passes(recipe: Recipe, values: bool = True) -> list[Pass]:
     return passes
 
 
-def _pruning(recipe: Recipe) -> list[Pass]:
-    """Blocks before heads before channels: what goes as a whole needs no choice of its parts."""
+def _pruning(recipe: Recipe, values: bool) -> list[Pass]:
+    """Blocks before heads, channels, weights: what goes as a whole needs no choice of its parts."""
     blocks = [RemoveBlocks(each.blocks, each.match) for each in recipe.pruning if each.blocks]
     heads = [PruneHeads(each.heads, each.match) for each in recipe.pruning if each.heads]
     hidden = [
@@ -89,7 +90,11 @@ def _pruning(recipe: Recipe) -> list[Pass]:
         for each in recipe.pruning
         if each.hidden
     ]
-    return [*blocks, *heads, *hidden]
+    sparse = [Sparsify(each.match) for each in recipe.pruning if each.sparsity]
+    smaller = [*blocks, *heads, *hidden]
+    # single weights are weighed by what is left of the model
+    again = [Calibrate()] if values and smaller and sparse else []
+    return [*smaller, *again, *sparse]
 
 
 def host_passes() -> list[Pass]:
