@@ -15,12 +15,13 @@ from girih.runtime.errors import CompilationError
 
 
 class Pruning(BaseModel):
-    """What goes from the nodes that a pattern matches: hidden channels, heads or whole blocks.
+    """What goes from the nodes that a pattern matches: weights, hidden channels, heads or blocks.
 
     match: a module's path, with ``*`` and ``?`` as in file names. Exactly one of hidden: a share of
     the channels of MLPs, of which a multiple of `multiple` stay; heads: a share of those of
-    attentions; blocks: so many, of those that matter least. The passes prune-hidden, prune-heads
-    and remove-blocks say how they choose.
+    attentions; blocks: so many, of those that matter least; sparsity: single weights, as many as
+    the target's array declares. The passes prune-hidden, prune-heads, remove-blocks and sparsify
+    say how they choose.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,12 +30,14 @@ class Pruning(BaseModel):
     hidden: float | None = Field(default=None, ge=0, lt=1)
     heads: float | None = Field(default=None, ge=0, lt=1)
     blocks: int | None = Field(default=None, ge=1)
+    sparsity: Literal[True] | None = None
     multiple: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> Pruning:
-        if sum(each is not None for each in (self.hidden, self.heads, self.blocks)) != 1:
-            raise ValueError("expected exactly one of hidden, heads and blocks")
+        said = (self.hidden, self.heads, self.blocks, self.sparsity)
+        if sum(each is not None for each in said) != 1:
+            raise ValueError("expected exactly one of hidden, heads, blocks and sparsity")
         return self
 
 
@@ -54,7 +57,7 @@ class Recipe(BaseModel):
     the least error (AWQ, Lin et al. 2023). ranges: of activations of 8 bits, the ``largest``
     magnitude, the ``percentile`` of them, or that of the least mean square error (``mse``).
     pruning: what goes before anything else, by what the calibration inputs say of it: blocks
-    first, then heads, then hidden channels.
+    first, then heads, hidden channels and single weights.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
