@@ -138,6 +138,7 @@ class Bench:
                 result=kind(wide.shape, 8),
                 index_multiplier=integer(1 << 30),
                 index_shift=integer(32),
+                offset=integer(-121),
             ),
         )
         self.add(

@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from kept import compiler_digest, file_digest, place
 from rich.console import Console
@@ -77,7 +78,12 @@ def _adapted(whisper: Whisper, options: argparse.Namespace, console: Console) ->
     """The artifact of an adaptation; one that was stopped goes on."""
     audio = [clip.path for clip in synthesized("calibration", options.heard)]
     heard = [file_digest(path) for path in audio]
-    settings = {"steps": options.steps, "batch": options.batch, "rate": RATE, "rank": RANK}
+    settings: dict[str, Any] = {
+        "steps": options.steps,
+        "batch": options.batch,
+        "rate": RATE,
+        "rank": RANK,
+    }
     inputs = (whisper.weights, PRUNED, heard, settings, compiler_digest())
     path = place("adapted", ".girih", *inputs)
     if not path.exists():

@@ -114,36 +114,28 @@ def adapt_command(
     """Train a compiled model's weights to answer as the original does; write the artifact."""
     _check_folder(output)
     with _progress("start") as progress:
-        from girih.compiler.adaptation.adapting import adapt
-        from girih.compiler.cli_compress import load_with_episodes
-        from girih.compiler.recipe import Recipe
-        from girih.runtime.target import Target
+        from girih.compiler.cli_adapt import adapt_named
 
         def show(stage: str) -> None:
             progress(stage)
             if stage.startswith("step "):
                 typer.echo(stage, err=True)
 
-        # Cheap to refuse, and a model may take a minute to build.
-        accelerator, chosen = Target.load(target), Recipe.load(recipe)
-        progress(f"load {model}")
-        module, examples, episodes = load_with_episodes(model, data)
-        program = adapt(
-            module,
-            examples,
-            episodes=episodes,
+        program = adapt_named(
+            model,
+            data,
+            show,
             folder=folder,
-            target=accelerator,
-            recipe=chosen,
+            target=target,
+            recipe=recipe,
             steps=steps,
             batch=batch,
             rate=rate,
             rank=rank,
             match=tuple(match or ["*"]),
             tied=tied,
-            loss=loss,  # type: ignore[arg-type]
+            loss=loss,
             seed=seed,
-            progress=show,
         )
         progress(f"write {output}")
         program.save(output)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from girih.compiler.cli_models import load_model, read_calibration, whisper_named
+from girih.compiler.cli_data import load_with_episodes
 from girih.compiler.compression.compress import compress
 from girih.compiler.compression.measure import Metric
 from girih.compiler.compression.moves import PRUNING, Kind
-from girih.compiler.episodes import Call, Episode
-from girih.runtime.errors import CompilationError, InputError
+from girih.runtime.errors import InputError
 
 
 def compress_named(
@@ -50,7 +48,9 @@ def compress_named(
         def progress(title: str, done: int, count: int) -> None:
             bar.update(task, description=title, completed=done, total=count)
 
-        module, inputs, episodes = load_with_episodes(model, data)
+        module, inputs, episodes = load_with_episodes(
+            model, data, lambda stage: progress(stage, 0, 1)
+        )
         found = compress(
             module,
             inputs,
@@ -73,53 +73,6 @@ def compress_named(
         highlight=False,
         soft_wrap=True,
     )
-
-
-def load_with_episodes(model: str, data: Sequence[str]) -> tuple[Any, Any, list[Episode]]:
-    """(module or entries, example inputs, episodes) of a model and data by name.
-
-    data: audio clips for a Whisper; for others .npz files, each example of which is an episode of
-    one call, or ``file.py:function`` that returns episodes. Raises `GirihError` where one is none.
-    """
-    if not data:
-        raise InputError("what a recipe costs is measured on data: give --data")
-    checkpoint = whisper_named(model)
-    if checkpoint is not None:
-        from girih.compiler.models.speech import whisper_entries, whisper_episodes
-        from girih.compiler.models.whisper import pretrained
-
-        whisper = pretrained(checkpoint)
-        return whisper_entries(whisper), None, whisper_episodes(whisper, data, checkpoint)
-    module, inputs = load_model(model)
-    names = list(cast(Mapping[str, Any], module)) if isinstance(module, Mapping) else ["main"]
-    episodes: list[Episode] = []
-    for word in data:
-        if word.endswith(".npz"):
-            episodes += _examples(Path(word), names)
-        else:
-            episodes += _called(word)
-    return module, inputs, episodes
-
-
-def _examples(path: Path, names: Sequence[str]) -> list[Episode]:
-    examples = read_calibration([path], names)
-    return [
-        (Call(name, tuple(torch.from_numpy(array) for array in example)),)
-        for name, own in examples.items()
-        for example in own
-    ]
-
-
-def _called(word: str) -> list[Episode]:
-    found, _ = load_model(word, many=True)
-    every: list[Any] = found
-    if not all(
-        isinstance(episode, list | tuple)
-        and all(isinstance(call, Call) for call in cast(Sequence[Any], episode))
-        for episode in every
-    ):
-        raise CompilationError(f"{word} returned no episodes: expected sequences of girih.Call")
-    return [tuple(episode) for episode in found]
 
 
 def _budget(text: str) -> dict[str, float]:

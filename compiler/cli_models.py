@@ -128,37 +128,20 @@ def whisper_named(model: str) -> Checkpoint | None:
     return WHISPERS.get(model)
 
 
-def load_model(model: str, many: bool = False) -> tuple[Any, Any]:
+def load_model(model: str) -> tuple[Any, Any]:
     """(module, example inputs), or (entries, None): what `girih.compile` takes first.
 
-    With `many`, what the function returns, a list of anything, and None. `model` is a .pt2 file,
-    ``file.py:function`` or ``package.module:function``. Raises `CompilationError` where it names
-    nothing, and where the function fails.
+    `model` is a .pt2 file, ``file.py:function`` or ``package.module:function``. Raises
+    `CompilationError` where it names nothing, and where the function fails.
     """
     if model.endswith(".pt2"):
         return _load_exported(Path(model))
-    place, colon, name = model.rpartition(":")
-    if not colon or not place or not name:
+    if not names_function(model):
         raise CompilationError(
             f"no model {model!r}: expected file.py:function, package.module:function, "
             f"a .pt2 file, {' or '.join(WHISPERS)}"
         )
-    module = _import(place)
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise CompilationError(f"{place} has no function {name!r}")
-    try:
-        result = function()
-    except GirihError:
-        raise
-    except Exception as error:
-        if os.environ.get("GIRIH_DEBUG"):
-            raise
-        raise CompilationError(f"{model} failed: {_describe(error)}") from error
-    if many:
-        if not isinstance(result, list | tuple):
-            raise CompilationError(f"{model} returned a {type(result).__name__}, expected a list")
-        return list(cast(Any, result)), None
+    result = call_named(model)
     if isinstance(result, Mapping):
         return cast(Mapping[str, Any], result), None
     if isinstance(result, tuple) and len(cast(tuple[Any, ...], result)) == 2:
@@ -169,8 +152,36 @@ def load_model(model: str, many: bool = False) -> tuple[Any, Any]:
     )
 
 
-def read_calibration(paths: Sequence[Path], entries: Sequence[str]) -> Examples:
-    """Calibration inputs by entry, from .npz files.
+def names_function(word: str) -> bool:
+    """Whether a word has the form ``file.py:function`` or ``package.module:function``."""
+    place, colon, name = word.rpartition(":")
+    return bool(place and colon and name)
+
+
+def call_named(word: str) -> Any:
+    """What the function returns that a word names.
+
+    Raises `CompilationError` where it names nothing, and where the function fails.
+    """
+    place, _, name = word.rpartition(":")
+    module = _import(place)
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise CompilationError(f"{place} has no function {name!r}")
+    try:
+        return function()
+    except GirihError:
+        raise
+    except Exception as error:
+        if os.environ.get("GIRIH_DEBUG"):
+            raise
+        raise CompilationError(f"{word} failed: {_describe(error)}") from error
+
+
+def read_calibration(
+    paths: Sequence[Path], entries: Sequence[str], purpose: str = "calibration"
+) -> Examples:
+    """Calibration inputs by entry, from .npz files; `purpose` is for messages.
 
     The arrays of an entry are its arguments in order, each with the examples along a new first
     axis. With several entries a name is ``ENTRY/anything``.
@@ -185,12 +196,12 @@ def read_calibration(paths: Sequence[Path], entries: Sequence[str]) -> Examples:
             counts = {len(array) if array.ndim else 0 for array in arrays}
             if entry not in entries:
                 raise CompilationError(
-                    f"calibration {path}: no entry point {entry!r}, expected names such as "
+                    f"{purpose} {path}: no entry point {entry!r}, expected names such as "
                     f"{entries[0]}/0"
                 )
             if len(counts) != 1 or 0 in counts:
                 raise CompilationError(
-                    f"calibration {path}: arrays of {entry!r} hold {sorted(counts)} examples, "
+                    f"{purpose} {path}: arrays of {entry!r} hold {sorted(counts)} examples, "
                     "expected one number above 0: the first axis counts them"
                 )
             examples.setdefault(entry, []).extend(zip(*arrays, strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -139,7 +139,7 @@ def compile(
         dump(graph, "import")
         run_passes(graph, graph_passes(recipe), compilation, dump, progress)
 
-        return finish(graph, entries, imported, compilation, recipe, dump, progress, strict)
+        return finish(graph, list(entries), compilation, recipe, imported, dump, progress, strict)
 
 
 def refuse_several(target: Target) -> None:
@@ -153,17 +153,18 @@ def refuse_several(target: Target) -> None:
 
 def finish(
     graph: ir.Module,
-    names: Iterable[str],
-    imported: Mapping[str, NDArray[Any]],
+    names: Sequence[str],
     compilation: Compilation,
     recipe: Recipe,
+    imported: Mapping[str, NDArray[Any]],
     dump: Dump,
     progress: Callable[[str], None],
     strict: bool = False,
 ) -> CompiledProgram:
     """From what `graph_passes` leave to a program.
 
-    names: the entries, in order. imported: the weights as they were before any pass.
+    `names` are the entries, in order; `imported` the weights as they were, which the table of the
+    resolved recipe compares with.
     """
     target = compilation.target
     assert target is not None
@@ -183,7 +184,6 @@ def finish(
     vmfb = compile_to_vmfb(host)
 
     stored = used_parameters(graph, compilation.parameters)
-    resolved = recipe_table(graph, recipe, imported, stored)
     executable = Executable(
         entries=described,
         parameters=stored,
@@ -196,7 +196,7 @@ def finish(
         processor=host_cpu()[0],
         metadata={
             MAPPING: to_yaml(target.name, compilation.chosen),
-            RECIPE_TABLE: resolved.to_dict(),
+            RECIPE_TABLE: recipe_table(graph, recipe, imported, stored).to_dict(),
         },
     )
     return CompiledProgram(executable)
@@ -331,6 +331,7 @@ def _examples(
     entries: Mapping[str, Entry],
     calibration: Sequence[Example] | Mapping[str, Sequence[Example]] | None,
 ) -> dict[str, list[list[NDArray[Any]]]]:
+    """The inputs to calibrate each entry with, checked."""
     if calibration is None:
         calibration = {}
     if not isinstance(calibration, Mapping):

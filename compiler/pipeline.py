@@ -33,6 +33,7 @@ from girih.passes.recognize_attention import RecognizeAttention
 from girih.passes.recognize_rms_norm import RecognizeRmsNorm
 from girih.passes.remove_blocks import RemoveBlocks
 from girih.passes.simplify import Simplify
+from girih.passes.sparsify import Sparsify
 from girih.passes.split_biased_attention import SplitBiasedAttention
 from girih.passes.split_hidden import SplitHidden
 from girih.passes.synchronize import Synchronize
@@ -67,7 +68,7 @@ def shaping_passes(recipe: Recipe, values: bool = True) -> list[Pass]:
     passes: list[Pass] = []
     if recipe.pruning:
         passes += [Calibrate()] if values else []  # what matters least is seen on examples
-        passes += pruning_passes(recipe)
+        passes += pruning_passes(recipe, values)
     if recipe.quantized:
         passes += [
             BooleanMasks(),  # integer scores are hidden or not: nothing is added to them
@@ -86,21 +87,22 @@ def integer_passes(recipe: Recipe, notes: bool = False) -> list[Pass]:
         return []
     return [
         Quantize(
-            recipe.smoothing,
-            recipe.weights,
-            recipe.rules,
-            recipe.compensates,
-            recipe.tables,
-            recipe.scaling,
-            recipe.ranges,
-            recipe.percentile,
-            notes,
+            smoothing=recipe.smoothing,
+            weights=recipe.weights,
+            rules=recipe.rules,
+            compensates=recipe.compensates,
+            tables=recipe.tables,
+            scaling=recipe.scaling,
+            ranges=recipe.ranges,
+            percentile=recipe.percentile,
+            activations=recipe.activations,
+            notes=notes,
         )
     ]
 
 
-def pruning_passes(recipe: Recipe) -> list[Pass]:
-    """Blocks before heads before channels: what goes as a whole needs no choice of its parts."""
+def pruning_passes(recipe: Recipe, values: bool = True) -> list[Pass]:
+    """Blocks before heads, channels, weights: what goes as a whole needs no choice of its parts."""
     blocks = [RemoveBlocks(each.blocks, each.match) for each in recipe.pruning if each.blocks]
     heads = [PruneHeads(each.heads, each.match) for each in recipe.pruning if each.heads]
     hidden = [
@@ -108,7 +110,11 @@ def pruning_passes(recipe: Recipe) -> list[Pass]:
         for each in recipe.pruning
         if each.hidden
     ]
-    return [*blocks, *heads, *hidden]
+    sparse = [Sparsify(each.match) for each in recipe.pruning if each.sparsity]
+    smaller = [*blocks, *heads, *hidden]
+    # single weights are weighed by what is left of the model
+    again = [Calibrate()] if values and smaller and sparse else []
+    return [*smaller, *again, *sparse]
 
 
 def host_passes() -> list[Pass]:

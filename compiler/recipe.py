@@ -9,18 +9,19 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from girih.passes.quantization.clipping import Ranges
-from girih.passes.quantization.rules import NodeRule, Weights
+from girih.passes.quantization.rules import Activations, NodeRule, Weights
 from girih.passes.quantization.scaling import Scaling
 from girih.runtime.errors import CompilationError
 
 
 class Pruning(BaseModel):
-    """What goes from the nodes that a pattern matches: hidden channels, heads or whole blocks.
+    """What goes from the nodes that a pattern matches: weights, hidden channels, heads or blocks.
 
     match: a module's path, with ``*`` and ``?`` as in file names. Exactly one of hidden: a share of
     the channels of MLPs, of which a multiple of `multiple` stay; heads: a share of those of
-    attentions; blocks: so many, of those that matter least. The passes prune-hidden, prune-heads
-    and remove-blocks say how they choose.
+    attentions; blocks: so many, of those that matter least; sparsity: single weights, as many as
+    the target's array declares. The passes prune-hidden, prune-heads, remove-blocks and sparsify
+    say how they choose.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,12 +30,14 @@ class Pruning(BaseModel):
     hidden: float | None = Field(default=None, ge=0, lt=1)
     heads: float | None = Field(default=None, ge=0, lt=1)
     blocks: int | None = Field(default=None, ge=1)
+    sparsity: Literal[True] | None = None
     multiple: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> Pruning:
-        if sum(each is not None for each in (self.hidden, self.heads, self.blocks)) != 1:
-            raise ValueError("expected exactly one of hidden, heads and blocks")
+        said = (self.hidden, self.heads, self.blocks, self.sparsity)
+        if sum(each is not None for each in said) != 1:
+            raise ValueError("expected exactly one of hidden, heads, blocks and sparsity")
         return self
 
 
@@ -43,6 +46,7 @@ class Recipe(BaseModel):
 
     weights: bits of the weights of linear operations, of the tables that share them, and of
     convolutions; 4 bits come in groups of 32 with a scale each, where rows divide into such groups.
+    activations: bits of what those weights are multiplied with; 16 take two products of 8.
     rules: nodes of the model's hierarchy for which other bits hold, or that stay on the host; the
     most specific wins. smoothing: share of an activation's channel range that moves into the
     weights that read it (SmoothQuant's alpha, Xiao et al. 2023); 0 turns it off. rounding: of
@@ -53,13 +57,14 @@ class Recipe(BaseModel):
     the least error (AWQ, Lin et al. 2023). ranges: of activations of 8 bits, the ``largest``
     magnitude, the ``percentile`` of them, or that of the least mean square error (``mse``).
     pruning: what goes before anything else, by what the calibration inputs say of it: blocks
-    first, then heads, then hidden channels.
+    first, then heads, hidden channels and single weights.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     weights: Weights = 8
+    activations: Activations = 8
     rules: tuple[NodeRule, ...] = ()
     smoothing: float = Field(default=0.5, ge=0, le=1)
     rounding: Literal["nearest", "compensated"] = "compensated"
@@ -72,7 +77,9 @@ class Recipe(BaseModel):
     @property
     def quantized(self) -> bool:
         """Whether the compiled program computes with integers."""
-        return self.weights != "float" or any(rule.weights != "float" for rule in self.rules)
+        return self.weights != "float" or any(
+            rule.weights not in (None, "float") for rule in self.rules
+        )
 
     @property
     def compensates(self) -> bool:

@@ -27,7 +27,8 @@ class Row:
     kind: linear, convolution, table, tied table (of tokens, and the weight of a linear operation),
     product (with activations on the other side), torch (what only the host knows), or removed, by
     pruning. shape: as it is compiled; imported: as the model has it. bits: 4, 8, 16, or a float
-    type. rule: what decided, ``pattern: bits`` or ``default: bits``. bytes: of all `count` weights.
+    type. rule: what decided, ``pattern: bits`` or ``default: bits``, and whether pruning made it
+    sparse. bytes: of all `count` weights.
     """
 
     path: str

@@ -167,7 +167,9 @@ def _rule(weight: _Weight, bits: str, recipe: Recipe, precisions: Precisions) ->
     wanted = recipe.weights if rule is None else rule.weights
     if "float" in bits and wanted != "float":
         return "no integer form"
-    return f"{'default' if rule is None else rule.match}: {wanted}"
+    sparse = any(".sparse" in part[len(weight.name) :] for part in weight.shapes)
+    name = "default" if rule is None else rule.match
+    return f"{name}: {wanted}{', sparse' if sparse else ''}"
 
 
 def _removed(recipe: Recipe, imported: Arrays, found: Mapping[str, _Weight]) -> Iterator[Row]:

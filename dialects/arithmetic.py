@@ -62,14 +62,16 @@ def saturate(value: Array, dtype: DTypeLike) -> Array:
     return np.clip(value, limits.min, limits.max).astype(dtype)
 
 
-def rescale(value: Array, multiplier: Array, shift: Array, dtype: DTypeLike) -> Array:
-    """``clamp((value * multiplier + half(shift)) >> shift)``, the product exact in int64.
+def rescale(
+    value: Array, multiplier: Array, shift: Array, dtype: DTypeLike, offset: int = 0
+) -> Array:
+    """``clamp(((value * multiplier + half(shift)) >> shift) + offset)``, exact in int64.
 
-    TOSA 1.0 RESCALE with single rounding; the operands broadcast.
+    TOSA 1.0 RESCALE with single rounding, the offset its output zero point; the operands broadcast.
     """
     shift64 = np.asarray(shift, np.int64)
     product = value.astype(np.int64) * np.asarray(multiplier, np.int64)
-    return saturate((product + half(shift64)) >> shift64, dtype)
+    return saturate(((product + half(shift64)) >> shift64) + offset, dtype)
 
 
 def scale_to_multiplier(factor: float) -> tuple[int, int]:

@@ -14,14 +14,16 @@ from girih.runtime.target import Target
 
 @dataclass(frozen=True)
 class Unit:
-    """What an integer is worth: real value = integer x scale x factor[channel].
+    """What an integer is worth: real value = (integer - offset) x scale x factor[channel].
 
-    maximum: the range that the scale was made for.
+    maximum, below: the range that it was chosen for, as `Plan`'s groups have it.
     """
 
     scale: float
     factor: NDArray[Any] | None
+    offset: int
     maximum: float
+    below: float | None
 
 
 @dataclass
@@ -56,8 +58,8 @@ class Compilation:
     influence: dict[str, float] = field(default_factory=dict[str, float])
     """Per ``function.block``, a block by its module path: how far it turns the residual stream."""
     units: dict[str, Unit] = field(default_factory=dict[str, Unit])
-    """By the same keys, what integers are worth, where `quantize` has `notes`; a later one, of
-    other weights, keeps to it."""
+    """By the same keys, what the integers that stand for a value are worth, where `quantize` has
+    `notes`; a later one, of other weights, keeps them."""
 
 
 class Pass(Protocol):

@@ -14,8 +14,15 @@ from girih.passes.quantization import exact, movement, pointwise, products
 from girih.passes.quantization.clipping import Ranges, clip_ranges
 from girih.passes.quantization.function import FunctionQuantizer, Rule
 from girih.passes.quantization.islands import mark_islands
-from girih.passes.quantization.plan import STAYS_FLOAT, Plan, is_weight
-from girih.passes.quantization.rules import NodeRule, Precisions, Weights, nodes_of
+from girih.passes.quantization.offsets import use_both_halves
+from girih.passes.quantization.plan import STAYS_FLOAT, WIDE_INPUT, Plan, is_weight
+from girih.passes.quantization.rules import (
+    Activations,
+    NodeRule,
+    Precisions,
+    Weights,
+    nodes_of,
+)
 from girih.passes.quantization.scaling import Scaling, scale_channels
 from girih.runtime.errors import CompilationError
 
@@ -40,8 +47,10 @@ class Quantize:
     earlier ones. `tables` that are added or looked up, and multiplied with nothing, such as
     positions, have 16 bits or 8. `scaling` chooses the factors of channels that weights of 4 bits
     read, `ranges`, with a `percentile`, how much of what was seen activations of 8 bits can hold.
+    `activations` are the bits of what weights are multiplied with, where `rules` say nothing else.
+    What gelu and its like hand to linear operations has an offset.
     With `notes`, each operation says which float value its result stands for (`mfm.stands_for`),
-    and `Compilation.units` what integers are worth, now and in a later run on other weights.
+    and `Compilation.units` what the integers are worth; a later run, of other weights, keeps that.
     """
 
     name: ClassVar[str] = "quantize"
@@ -53,6 +62,7 @@ class Quantize:
     scaling: Scaling = "smoothing"
     ranges: Ranges = "largest"
     percentile: float = 99.99
+    activations: Activations = 8
     notes: bool = False
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
@@ -60,14 +70,17 @@ class Quantize:
         if not compilation.statistics:
             raise CompilationError("quantize needs ranges: run the calibrate pass before it")
         functions = [op for op in module.body.operations if isinstance(op, func.FuncOp)]
-        precisions = Precisions(self.weights, self.rules, nodes_of(functions))
+        precisions = Precisions(self.weights, self.rules, nodes_of(functions), self.activations)
         precisions.check()
         for function in functions:
             for op in function.entry_block.operations:
                 if not isinstance(op, mfm.LinearOp | mfm.Conv1dOp) or not is_weight(op.weight):
                     continue
-                if precisions.of(op.weight.owner.opview.parameter.value) == "float":
+                name = op.weight.owner.opview.parameter.value
+                if precisions.of(name) == "float":
                     op.operation.attributes[STAYS_FLOAT] = ir.UnitAttr.get()
+                elif precisions.of_input(name) == 16:
+                    op.operation.attributes[WIDE_INPUT] = ir.UnitAttr.get()
             mark_islands(function)
         plan = Plan(module, compilation)
         if compilation.units:
@@ -76,8 +89,7 @@ class Quantize:
             scale_channels(plan, compilation, precisions, self.smoothing, self.scaling)
             if self.ranges != "largest":
                 clip_ranges(plan, functions, compilation, self.ranges, self.percentile)
-        if self.notes:
-            compilation.units.update(plan.units())
+            use_both_halves(plan.groups, compilation)
         for function in functions:
             FunctionQuantizer(
                 function,

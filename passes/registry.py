@@ -25,6 +25,7 @@ from girih.passes.recognize_rms_norm import RecognizeRmsNorm
 from girih.passes.remove_blocks import RemoveBlocks
 from girih.passes.shard_tensors import ShardTensors
 from girih.passes.simplify import Simplify
+from girih.passes.sparsify import Sparsify
 from girih.passes.split_biased_attention import SplitBiasedAttention
 from girih.passes.split_hidden import SplitHidden
 from girih.passes.synchronize import Synchronize
@@ -44,6 +45,7 @@ PASSES: dict[str, type[Pass]] = {
         RemoveBlocks,
         PruneHeads,
         PruneHidden,
+        Sparsify,
         BooleanMasks,
         SplitBiasedAttention,
         SplitHidden,

@@ -29,11 +29,29 @@ class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Sparsity(_Model):
+    """Structure that an array has a use for: `keep` of each `of` neighbouring weights are not 0."""
+
+    keep: int = Field(ge=1, le=63)
+    of: int = Field(ge=2, le=64)
+
+    @model_validator(mode="after")
+    def _some_go(self) -> Sparsity:
+        if self.keep >= self.of:
+            raise ValueError(f"expected keep below of, found {self.keep} of {self.of}")
+        return self
+
+
 class Array(_Model):
-    """The systolic array of int8 multipliers: `rows` along depth, `columns` along outputs."""
+    """The systolic array of int8 multipliers: `rows` along depth, `columns` along outputs.
+
+    sparsity: which weights recipes may prune to for this array (pass `sparsify`); none where it
+    has no use for zeros. The simulator counts every weight, whatever its value.
+    """
 
     rows: int = Field(ge=1, le=4096)
     columns: int = Field(ge=1, le=4096)
+    sparsity: Sparsity | None = None
 
 
 class VectorCosts(_Model):

@@ -148,7 +148,7 @@ def adapt(
                 graph, compilation, recipe, teacher, known, settings, checkpoint, progress
             )
         run_passes(graph, integer_passes(recipe), compilation, progress=progress)
-        return finish(graph, entries, imported, compilation, recipe, Dump(), progress)
+        return finish(graph, list(entries), compilation, recipe, imported, Dump(), progress)
 
 
 def _train(

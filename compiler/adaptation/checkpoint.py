@@ -87,7 +87,7 @@ def digest(
 
     def add(name: str, array: NDArray[Any]) -> None:
         known.update(f"{name} {array.dtype} {array.shape}".encode())
-        known.update(np.ascontiguousarray(array).view(np.uint8))
+        known.update(np.ascontiguousarray(array).view(np.uint8).data)
 
     for name in sorted(parameters):
         add(name, parameters[name])

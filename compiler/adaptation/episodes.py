@@ -17,7 +17,7 @@ from girih.runtime.errors import InputError
 def checked(entries: Mapping[str, Entry], episodes: Sequence[Sequence[Call]]) -> list[Episode]:
     """The same episodes, with inputs of the model's types; raises `InputError` for what differs."""
     if not episodes:
-        raise InputError("adaptation needs at least one episode")
+        raise InputError("no episodes are given: at least one is needed")
     for number, episode in enumerate(episodes):
         if not episode or not all(isinstance(call, Call) for call in episode):
             raise InputError(f"episode {number} is no sequence of girih.Call")

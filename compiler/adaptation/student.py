@@ -100,11 +100,12 @@ def straight_through(value: Tensor, stored: Tensor, unit: Unit | None) -> Tensor
     scale: Tensor = torch.tensor(unit.scale, dtype=torch.float32)
     if unit.factor is not None:
         scale = scale * torch.from_numpy(unit.factor).float()
-    worth = stored.float() * scale
+    worth = (stored.float() - unit.offset) * scale
     if not value.requires_grad:
         return worth
     limits = torch.iinfo(stored.dtype)
-    inside = (value >= limits.min * scale) & (value <= limits.max * scale)
+    least, largest = (limits.min - unit.offset) * scale, (limits.max - unit.offset) * scale
+    inside = (value >= least) & (value <= largest)
     return cast(Tensor, _StraightThrough.apply(value, worth, inside))
 
 

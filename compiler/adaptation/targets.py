@@ -78,7 +78,5 @@ def _biases(functions: Sequence[func.FuncOp]) -> dict[str, str]:
                     name = None if bias is None else bias.parameter.value
                     found[weight.parameter.value].add(name)
     return {
-        weight: next(iter(names))
-        for weight, names in found.items()
-        if len(names) == 1 and None not in names
+        weight: name for weight, (name, *others) in found.items() if name is not None and not others
     }

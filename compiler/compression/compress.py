@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from torch_mlir import ir
 
+from girih.compiler.adaptation.episodes import checked
 from girih.compiler.compilation import (
     Calibration,
     Entry,
@@ -28,7 +29,7 @@ from girih.compiler.compression.search import RESOURCES, Budget, Point, Search, 
 from girih.compiler.compression.store import Store
 from girih.compiler.compression.work import Progress, Workbench
 from girih.compiler.context import create_context
-from girih.compiler.episodes import Episode
+from girih.compiler.episodes import Call, Episode
 from girih.compiler.patches import Patch
 from girih.compiler.pipeline import float_passes, run_passes
 from girih.compiler.recipe import PRESETS, Recipe
@@ -45,7 +46,7 @@ def compress(
     module: Module | Mapping[str, Entry | tuple[Module, Inputs]],
     example_inputs: Inputs | None = None,
     *,
-    episodes: Sequence[Episode],
+    episodes: Sequence[Sequence[Call]],
     budget: Mapping[str, float],
     folder: str | Path,
     calibration: Calibration | None = None,
@@ -97,9 +98,9 @@ def compress(
     folder = Path(folder)
     if not folder.parent.is_dir():
         raise CompilationError(f"{folder}: no folder {folder.parent}")
-    episodes = [tuple(episode) for episode in episodes]
-    calls = Counter(call.entry for episode in episodes for call in episode)
-    often = {name: calls[name] / max(len(episodes), 1) for name in entries}
+    known = checked(entries, episodes)
+    calls = Counter(call.entry for episode in known for call in episode)
+    often = {name: calls[name] / len(known) for name in entries}
     progress("import", 0, 2)
     simulator = Simulator(entries, target, often, patches)
     progress("import", 1, 2)
@@ -108,16 +109,16 @@ def compress(
     with context, ir.Location.unknown():
         graph, parameters = import_entries(entries, patches, lambda stage: None)
         compilation = Compilation(parameters, target)
-        set_calibration(compilation, entries, calibration or episodes)
+        set_calibration(compilation, entries, known if calibration is None else calibration)
         run_passes(graph, float_passes(), compilation)
         progress("calibrate", 0, 1)
         run_passes(graph, [Calibrate(correlations=base.rounding == "compensated")], compilation)
-        evaluator = Evaluator(graph, compilation, episodes, metric)
+        evaluator = Evaluator(graph, compilation, known, metric)
         moves = moves_of(graph, compilation, pruning, share, target.array.rows)
     if not moves:
         raise CompilationError("the model has no weights that could take fewer bits")
     folder.mkdir(exist_ok=True)
-    subject = _digest(graph, compilation, episodes, metric, target, often)
+    subject = _digest(graph, compilation, known, metric, target, often)
     store = Store(folder / "measurements.jsonl", subject)
     bench = Workbench(evaluator, simulator, store, processes, progress)
 

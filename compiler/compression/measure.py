@@ -70,7 +70,8 @@ class Evaluator:
     ) -> None:
         if not episodes:
             raise CompilationError("measuring what a recipe costs needs at least one episode")
-        self.graph, self.compilation, self.metric = graph, compilation, metric
+        self.graph, self.compilation = graph, compilation
+        self.metric: Metric = metric
         self.episodes = [tuple(episode) for episode in episodes]
         self._torch = TorchGraph(graph)
         self.names = _names(self._torch)

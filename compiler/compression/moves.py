@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +17,7 @@ from girih.passes.prune_heads import candidates as head_candidates
 from girih.passes.prune_hidden import candidates as hidden_candidates
 from girih.passes.pruning.blocks import blocks_of
 from girih.passes.pruning.group import Groups
+from girih.passes.pruning.selection import Candidate
 from girih.passes.quantization.rules import NodeRule
 
 Kind = Literal["bits", "hidden", "heads", "blocks"]
@@ -73,24 +74,23 @@ def moves_of(
     found = [_fewer_bits(node) for node in known]
     towers = {path: node.tower for node in known for path in node.paths}
     groups = Groups(graph, compilation)
-    for kind, candidates in (("hidden", hidden_candidates), ("heads", head_candidates)):
-        if kind not in pruning:
-            continue
-        for candidate in candidates(groups):
-            if candidate.group is None:
-                continue
-            # What a model's outermost code computes itself has no home, but a name.
-            home = _home(candidate.paths) or candidate.paths[0]
-            what = {kind: share} if kind == "heads" else {kind: share, "multiple": multiple}
-            found.append(
-                Move(
-                    kind,
-                    f"{home}: {share:.0%} of {kind}",
-                    next((towers[path] for path in candidate.paths if path in towers), ""),
-                    block_of(f"{home}.x"),
-                    pruning=(Pruning(match=home, **what),),
-                )
+    if "hidden" in pruning:
+        found += [
+            _pruned(
+                "hidden",
+                home,
+                share,
+                each,
+                towers,
+                Pruning(match=home, hidden=share, multiple=multiple),
             )
+            for each, home in _homes(hidden_candidates(groups))
+        ]
+    if "heads" in pruning:
+        found += [
+            _pruned("heads", home, share, each, towers, Pruning(match=home, heads=share))
+            for each, home in _homes(head_candidates(groups))
+        ]
     if "blocks" in pruning:
         found += _blocks(graph, towers)
     return found
@@ -101,9 +101,26 @@ def _fewer_bits(node: Node) -> Move:
     return Move("bits", node.label, node.tower, node.block, rules)
 
 
-def _home(paths: Sequence[str]) -> str:
-    """The module that all parts lie in."""
-    return ".".join(os.path.commonprefix([path.split(".")[:-1] for path in paths]))
+def _homes(candidates: Iterable[Candidate]) -> Iterator[tuple[Candidate, str]]:
+    """What may go, and the module that all its parts lie in."""
+    for candidate in candidates:
+        if candidate.group is not None:
+            parts = os.path.commonprefix([path.split(".")[:-1] for path in candidate.paths])
+            # What a model's outermost code computes itself has no home, but a name.
+            yield candidate, ".".join(parts) or candidate.paths[0]
+
+
+def _pruned(
+    kind: Kind,
+    home: str,
+    share: float,
+    candidate: Candidate,
+    towers: Mapping[str, str],
+    pruning: Pruning,
+) -> Move:
+    tower = next((towers[path] for path in candidate.paths if path in towers), "")
+    label = f"{home}: {share:.0%} of {kind}"
+    return Move(kind, label, tower, block_of(f"{home}.x"), pruning=(pruning,))
 
 
 def _blocks(graph: ir.Module, towers: dict[str, str]) -> list[Move]:

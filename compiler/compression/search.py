@@ -190,22 +190,27 @@ class Search:
                 chosen = proposal
         return chosen
 
-    def _proposals(self, chosen: frozenset[int]) -> Iterable[frozenset[int]]:
-        """First what needs no return: a move less where the budget has room."""
-        worst = sorted(chosen, key=lambda index: self._losses[index], reverse=True)
-        for index in worst:
-            kept = chosen - {index}
+    def _proposals(self, chosen: frozenset[int]) -> list[frozenset[int]]:
+        """Sets with one move less, and what makes up for it; the least sum of losses first."""
+        found: set[frozenset[int]] = set()
+        for gone in chosen:
+            kept = chosen - {gone}
+            others = [index for index in self._order if index not in chosen]
+            for first in (None, *others):
+                found.add(self._filled(kept, [first, *others] if first is not None else others))
+        within = [each for each in found if self._predicted(each) <= self.budget.limit]
+        return sorted(within, key=lambda each: (self._loss(each), sorted(each)))
+
+    def _filled(self, kept: frozenset[int], others: Iterable[int]) -> frozenset[int]:
+        """With others, one after another, until the budget has room for it."""
+        for index in others:
             if self._predicted(kept) <= self.budget.limit:
-                yield kept
-        for index in worst:
-            kept = chosen - {index}
-            for other in self._order:
-                if other in chosen:
-                    continue
-                kept = self._compatible([*sorted(kept), other])
-                if self._predicted(kept) <= self.budget.limit:
-                    yield kept
-                    break
+                break
+            kept = self._compatible([*sorted(kept), index])
+        return kept
+
+    def _loss(self, chosen: frozenset[int]) -> float:
+        return sum(self._losses[index] for index in chosen)
 
     def _measure(self, sets: Sequence[frozenset[int]], title: str) -> None:
         missing = list(dict.fromkeys(each for each in sets if each not in self.points))

@@ -46,6 +46,12 @@ class GeluOp(Operation, name="gelu", traits=[ext.Pure]):
         return evaluate_gelu(inputs[0], self.approximate.value)
 
 
+def gelu_ramp(op: GeluOp) -> str:
+    """Which of `RAMPS` it is."""
+    form = op.approximate.value
+    return "gelu" if form == "none" else f"gelu_{form}"
+
+
 def evaluate_gelu(x: Array, approximate: str) -> Array:
     """`GeluOp` on a NumPy array."""
     if approximate == "tanh":
@@ -58,7 +64,7 @@ class IntegerGeluOp(Operation, name="integer_gelu", traits=[ext.Pure]):
     """Integer gelu: the ramp, minus a small even function read from a table.
 
     x (..., C) i16, parameters (2, C) i32: multiplier, shift per channel, table (1024) i32;
-    result as x, i8 or i16. docs/numerics.md, integer_gelu.
+    result as x, i8 or i16, in which offset stands for 0. docs/numerics.md, integer_gelu.
     """
 
     x: ext.Operand[Any]
@@ -67,6 +73,7 @@ class IntegerGeluOp(Operation, name="integer_gelu", traits=[ext.Pure]):
     result: ext.Result[Any]
     index_multiplier: ir.IntegerAttr
     index_shift: ir.IntegerAttr
+    offset: ir.IntegerAttr
 
     least_axes = {"x": 1}
 
@@ -77,6 +84,8 @@ class IntegerGeluOp(Operation, name="integer_gelu", traits=[ext.Pure]):
         yield from expect_shape("table", self.table, (GELU_TABLE_ENTRIES,))
         yield from expect_shape("result", self.result, shape(self.x))
         yield from expect_shift("index_shift", self.index_shift.value)
+        if not -128 <= self.offset.value <= 127:
+            yield f"offset is {self.offset.value}, expected -128 to 127"
 
     def reference(self, *inputs: Array) -> Array:
         x, (multiplier, shift), table = inputs
@@ -85,7 +94,9 @@ class IntegerGeluOp(Operation, name="integer_gelu", traits=[ext.Pure]):
         scaled = np.abs(wide) * self.index_multiplier.value + arithmetic.half(index_shift)
         index = np.minimum(scaled >> index_shift, GELU_TABLE_ENTRIES - 1)
         value = (np.maximum(wide, 0) << GELU_FRACTION_BITS) + table[index]
-        return arithmetic.rescale(value, multiplier, shift, numpy_dtype(self.result))
+        return arithmetic.rescale(
+            value, multiplier, shift, numpy_dtype(self.result), self.offset.value
+        )
 
 
 _RAMPS: dict[str, Callable[[Array], Array]] = {
@@ -101,6 +112,12 @@ _RAMPS: dict[str, Callable[[Array], Array]] = {
 Each is the ramp max(x, 0) plus an even function that vanishes far from 0.
 """
 RAMPS = frozenset(_RAMPS)
+
+
+def ramp_depth(function: str) -> float:
+    """How far below 0 a ramp function goes."""
+    x = -np.linspace(0, RAMP_REACH, 1 << 16)
+    return float(-(x * _RAMPS[function](x)).min())
 
 
 def ramp_steps(scale: float) -> float:

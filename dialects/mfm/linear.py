@@ -17,7 +17,11 @@ from girih.dialects.mfm.base import (
 )
 
 MAXIMUM_DEPTH = (1 << 16) - 1
-"""Longest sum of int8 x int8 products that int32 holds together with a bias of up to 2^30."""
+"""Longest sum of int8 x int8 products that int32 holds together with a bias of up to 2^30.
+
+And with the input's offset in the bias: `quantize` then leaves the bias itself less room, 2^23 at
+this length.
+"""
 
 
 class LinearOp(Operation, name="linear", traits=[ext.Pure]):

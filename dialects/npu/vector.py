@@ -96,7 +96,7 @@ class MultiplyOp(Instruction, name="multiply"):
 
 
 class GeluOp(Instruction, name="gelu"):
-    """integer_gelu: index multiplier and shift are immediates 0 and 1."""
+    """integer_gelu: index multiplier, index shift and offset are immediates 0 to 2."""
 
     source: ext.Operand[Any]
     target: ext.Operand[Any]
@@ -115,11 +115,11 @@ class GeluOp(Instruction, name="gelu"):
     def reference(self, *tiles: Array) -> Array:
         source, _, (multiplier, shift), table = tiles
         wide = source.astype(np.int64)
-        index_multiplier, index_shift = list(self.immediates)[:2]
+        index_multiplier, index_shift, offset = list(self.immediates)[:3]
         scaled = np.abs(wide) * index_multiplier + arithmetic.half(index_shift)
         index = np.minimum(scaled >> index_shift, GELU_TABLE_ENTRIES - 1)
         value = (np.maximum(wide, 0) << GELU_FRACTION_BITS) + table.reshape(-1)[index]
-        return arithmetic.rescale(value, multiplier, shift, dtype(self.target))
+        return arithmetic.rescale(value, multiplier, shift, dtype(self.target), offset)
 
 
 class LayerNormOp(Instruction, name="layer_norm"):

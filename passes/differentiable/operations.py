@@ -32,8 +32,8 @@ def _attention(op: mfm.AttentionOp) -> Form:
 
     def run(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
         heads, shared = query.shape[2], key.shape[2]
-        parts = [part.transpose(1, 2) for part in (query, key, value)]
-        parts[1:] = [part.repeat_interleave(heads // shared, dim=1) for part in parts[1:]]
+        q, k, v = (part.transpose(1, 2) for part in (query, key, value))
+        k, v = (part.repeat_interleave(heads // shared, dim=1) for part in (k, v))
         queries, keys = query.shape[1], key.shape[1]
         bias: Tensor | None = None
         if mask is not None:
@@ -42,8 +42,8 @@ def _attention(op: mfm.AttentionOp) -> Form:
             seen = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
             bias = seen if bias is None else _restricted(bias, seen)
         if bias is None:
-            return _heads_last(F.scaled_dot_product_attention(*parts, scale=scale))
-        mixed = F.scaled_dot_product_attention(*parts, attn_mask=bias, scale=scale)
+            return _heads_last(F.scaled_dot_product_attention(q, k, v, scale=scale))
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
         if bias.dtype == torch.bool:
             # A query that sees nothing gives 0, here and on the accelerator.
             mixed = torch.where(bias.any(-1, keepdim=True), mixed, 0.0)

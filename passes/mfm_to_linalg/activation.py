@@ -53,6 +53,6 @@ def lower_integer_gelu(op: Any) -> ir.Value:
         place = scalar.minimum(scalar.shift_right(scaled, index_shift), TABLE_LAST)
         curve = build.extract(op.table, [scalar.to_index(scalar.truncate(place, 32))])
         ramp = scalar.shift_left(scalar.maximum(wide, 0), FRACTION_BITS)
-        return scalar.rescale(scalar.add(ramp, curve), factor, places, bits)
+        return scalar.rescale(scalar.add(ramp, curve), factor, places, bits, op.offset.value)
 
     return build.elementwise([op.x, multiplier, shift], sizes, build.element(op.result), body)

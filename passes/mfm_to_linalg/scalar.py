@@ -152,20 +152,21 @@ def half(shift: Any) -> Any:
     return shift_left(1, subtract(extend(shift, 64), 1))
 
 
-def round_shift(value: ir.Value, shift: Any, width: int) -> ir.Value:
-    """``saturate((value + half(shift)) >> shift)`` of a 64-bit value."""
+def round_shift(value: ir.Value, shift: Any, width: int, offset: int = 0) -> ir.Value:
+    """``saturate(((value + half(shift)) >> shift) + offset)`` of a 64-bit value."""
     wide_shift = shift if isinstance(shift, int) else extend(shift, 64)
-    return saturate(shift_right(add(value, half(shift)), wide_shift), width)
+    rounded = shift_right(add(value, half(shift)), wide_shift)
+    return saturate(add(rounded, offset) if offset else rounded, width)
 
 
-def rescale(value: ir.Value, multiplier: Any, shift: Any, width: int) -> ir.Value:
+def rescale(value: ir.Value, multiplier: Any, shift: Any, width: int, offset: int = 0) -> ir.Value:
     """docs/numerics.md, rescale. The multiplier and shift are Python ints or i32 values.
 
     Both factors of the product are sign-extended 32-bit values, so that LLVM multiplies them with
     one instruction (vpmuldq) per 64-bit lane.
     """
     wide = multiplier if isinstance(multiplier, int) else extend(multiplier, 64)
-    return round_shift(multiply(extend(value, 64), wide), shift, width)
+    return round_shift(multiply(extend(value, 64), wide), shift, width, offset)
 
 
 def multiply_high(lhs: ir.Value, rhs: Any) -> ir.Value:

@@ -27,7 +27,7 @@ def importance(group: Group, compilation: Compilation) -> Array:
     the squares of the weights that make the unit stand for its mean square.
     """
     outgoing = group.outgoing
-    observed = [_mean_square(op.x, compilation) for op in outgoing]
+    observed = [mean_square(op.x, compilation) for op in outgoing]
     total = np.zeros(group.count)
     for op, squares in zip(outgoing, observed, strict=True):
         energy = _squares(op.weight, 0, compilation)
@@ -70,7 +70,8 @@ def _squares(weight: ir.Value, axis: int, compilation: Compilation) -> Array:
     return np.broadcast_to(sums, stored.shape[1 - axis]).astype(np.float64)
 
 
-def _mean_square(value: ir.Value, compilation: Compilation) -> Array | None:
+def mean_square(value: ir.Value, compilation: Compilation) -> Array | None:
+    """Mean square of each channel of what linear operations read; None where none was observed."""
     owner = value.owner
     if isinstance(owner, ir.Block) or STATISTICS not in owner.attributes:
         return None

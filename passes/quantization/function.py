@@ -14,7 +14,7 @@ from girih.dialects import mfm
 from girih.dialects.arithmetic import packed_columns
 from girih.dialects.mfm.base import element, shape
 from girih.dialects.mfm.hollow import elementwise, hollow, is_hollow, once, same
-from girih.passes.base import Compilation
+from girih.passes.base import Compilation, Unit
 from girih.passes.calibrate import STATISTICS
 from girih.passes.convert_torch_to_mfm import erase_unused
 from girih.passes.quantization import weights
@@ -62,6 +62,8 @@ class FunctionQuantizer:
         """Integer counterpart of each quantized float value."""
         self.floats: set[ir.Value] = set()
         """Those that are computed in float: float readers take them as they are."""
+        self.halves: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
+        """High and low bytes of integers of 16 bits that products read."""
         self.groups: dict[ir.Value, Group] = {}
 
     def run(self) -> None:
@@ -81,16 +83,20 @@ class FunctionQuantizer:
                     result_scales = self._return(op)
                 elif is_quantizable(op):
                     self.integers[op.result] = self.rules[type(op)](self, op)
-                    self._stands_for(op, self.integers[op.result])
+                    self._stands_for(op, self.integers[op.result], self.group(op))
                 elif not isinstance(op, mfm.ParameterOp) and not self._stay_exact(op):
                     self._stay_float(op)
         erase_unused(block)
         self._set_signature(argument_scales, result_scales)
 
-    def _stands_for(self, op: ir.OpView, value: ir.Value) -> None:
-        """Note which float operation's result a value takes the place of."""
+    def _stands_for(self, op: ir.OpView, value: ir.Value, group: Group | None) -> None:
+        """Note which float operation's result a value is, and, of integers, what they are worth."""
         if self.notes and STATISTICS in op.operation.attributes:
-            value.owner.attributes[STANDS_FOR] = op.operation.attributes[STATISTICS]
+            key = op.operation.attributes[STATISTICS]
+            value.owner.attributes[STANDS_FOR] = key
+            if group is not None:
+                unit = Unit(group.scale, group.factor, group.offset, group.maximum, group.below)
+                self.compilation.units.setdefault(key.value, unit)
 
     def _note(self, value: ir.Value) -> None:
         if is_float_tensor(value):
@@ -214,8 +220,8 @@ class FunctionQuantizer:
         if value not in self.integers or value in self.floats:
             return value
         group = self.groups[value]
-        if group.factor is not None:
-            raise CompilationError("a smoothed value has a float reader")
+        if group.factor is not None or group.offset:
+            raise CompilationError("a smoothed value, or one with an offset, has a float reader")
         return mfm.DequantizeOp(
             x=self.integers[value], scale=float_attribute(group.scale), result=value.type
         ).result
@@ -292,7 +298,7 @@ class FunctionQuantizer:
         if value is None:
             return False
         result = op.results[0]
-        self._stands_for(op, value)
+        self._stands_for(op, value, None)
         self.floats.add(result)
         self.integers[result] = self._quantized(value, self.groups[result])
         result.replace_all_uses_with(value)
@@ -314,7 +320,7 @@ class FunctionQuantizer:
             op.operation.operands[index] = self.real(operand)
         for result in op.results:
             if result in self.groups:
-                self._stands_for(op, result)
+                self._stands_for(op, result, None)
                 self.floats.add(result)
                 with ir.InsertionPoint.after(op):
                     self.integers[result] = self._quantized(result, self.groups[result])

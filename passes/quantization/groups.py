@@ -27,7 +27,7 @@ def pack_rows(
     Each group takes the scale, and with it the integers, of the least square error. `correlation`
     (K, K), the sum of x^T x over the inputs, says how much an error of each weight matters; the
     identity where there is none. If it `compensates`, what rounding one weight loses is made up
-    for by those of its row that are rounded later (GPTQ: Frantar et al. 2023).
+    for by those of its row that are rounded later (GPTQ: Frantar et al. 2023); 0 stays 0.
     """
     depth = weight.shape[1]
     square: Array = np.eye(depth) if correlation is None else correlation
@@ -63,7 +63,8 @@ def _pack(weight: Array, importance: Array, factor: Array | None) -> Array:
             continue
         errors = np.zeros((count, GROUP))
         for offset, column in enumerate(range(first, first + GROUP)):
-            integers[:, column] = _rounded(left[:, column], scale)
+            rounded = _rounded(left[:, column], scale)
+            integers[:, column] = np.where(weight[:, column] == 0, 0, rounded)
             lost = left[:, column] - _value(integers[:, column], scale)
             errors[:, offset] = lost / factor[column, column]
             rest = slice(column + 1, first + GROUP)

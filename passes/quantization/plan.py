@@ -49,10 +49,12 @@ from girih.dialects.mfm.base import element
 from girih.dialects.mfm.hollow import once
 from girih.passes.base import Compilation, Unit
 from girih.passes.states import state_of
-from girih.passes.statistics import STATISTICS, argument_key, named_values
+from girih.passes.statistics import STATISTICS, argument_key
 
 STAYS_FLOAT = "mfm.stays_float"
 """Attribute of an operation that has an integer form and is better without it."""
+WIDE_INPUT = "mfm.wide_input"
+"""Attribute of a product with a weight that takes 16 bits: as two products of 8."""
 MOVED: dict[type, Callable[[Any], list[ir.Value]]] = {
     **dict.fromkeys(
         (BroadcastOp, GatherOp, PadOp, PatchesOp, ReshapeOp, SliceOp, TakeOp, TransposeOp),
@@ -65,7 +67,7 @@ MOVED: dict[type, Callable[[Any], list[ir.Value]]] = {
 }
 """Operations that only move elements, and the operands that they move: one scale for all."""
 PRODUCTS = (AttentionOp, Conv1dOp, LinearOp, MatmulOp)
-"""What takes 8 bits; all else computes on 16."""
+"""What takes 8 bits, if not told to take 16; all else computes on 16."""
 _LARGEST_CONSTANT = 1e4
 """A constant that is moved and larger hides what it replaces: it saturates."""
 _HEADROOM = 1.25
@@ -80,7 +82,8 @@ LARGEST_EPSILON = (1 << 40) - 1
 class Group:
     """Values of one scale. `bits` is the width; `factor` an extra scale per channel, or None.
 
-    real value = integer x scale x factor[channel].
+    real value = (integer - offset) x scale x factor[channel]. `below` is how far from 0 values of
+    8 bits go down, where that is not as far as they go up: see `offsets`.
     """
 
     maximum: float = 0.0
@@ -88,6 +91,7 @@ class Group:
     offers: set[int] = field(default_factory=lambda: {8, 16})
     members: list[ir.Value] = field(default_factory=list[ir.Value])
     factor: NDArray[Any] | None = None
+    below: float | None = None
 
     @property
     def bits(self) -> int:
@@ -101,7 +105,12 @@ class Group:
         maximum = max(self.maximum, 1e-8)
         if self.bits == 16:
             return maximum * _HEADROOM / 32767
-        return maximum / 127
+        return maximum / 127 if self.below is None else (self.below + maximum) / 255
+
+    @property
+    def offset(self) -> int:
+        """The integer that stands for 0."""
+        return 0 if self.below is None else round(-128 + self.below / self.scale)
 
 
 class Plan:
@@ -126,25 +135,17 @@ class Plan:
             for value in group.members:
                 self._constrain(group, value)
 
-    def units(self) -> dict[str, Unit]:
-        """What the integers of each value that has statistics are worth, by its key."""
-        return {
-            key: Unit(group.scale, group.factor, group.maximum)
-            for key, group in self._named_groups()
-        }
-
     def keep(self, units: Mapping[str, Unit]) -> None:
-        """Give groups the ranges and factors that an earlier plan had."""
-        for key, group in self._named_groups():
-            if key in units:
-                group.maximum, group.factor = units[key].maximum, units[key].factor
-
-    def _named_groups(self) -> Iterator[tuple[str, Group]]:
-        for function in self._functions:
-            for key, value in named_values(function):
-                group = self._groups.get(self._find(value))
-                if group is not None:
-                    yield key, group
+        """Take units that were chosen before, for other weights."""
+        for group in self._groups.values():
+            for value in group.members:
+                owner = value.owner
+                if isinstance(owner, ir.Block) or STATISTICS not in owner.attributes:
+                    continue
+                unit = units.get(owner.attributes[STATISTICS].value)
+                if unit is not None:
+                    group.factor, group.maximum = unit.factor, unit.maximum
+                    group.below = unit.below
 
     @property
     def groups(self) -> Iterable[Group]:
@@ -231,7 +232,7 @@ class Plan:
             if isinstance(user, LayerNormOp | RmsNormOp) and is_quantizable(user):
                 group.maximum = max(group.maximum, _least_maximum(user.epsilon.value))
             if isinstance(user, PRODUCTS) and is_quantizable(user):
-                group.demands.add(8)
+                group.demands.add(16 if WIDE_INPUT in user.operation.attributes else 8)
             elif not isinstance(user, (*MOVED, CacheUpdateOp)) or not is_quantizable(user):
                 is_state = isinstance(user, func.ReturnOp) and state_of(
                     user.operation.parent.opview, "res_attrs", use.operand_number

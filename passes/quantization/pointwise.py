@@ -8,7 +8,7 @@ import numpy as np
 from torch_mlir import ir
 
 from girih.dialects import mfm
-from girih.dialects.mfm.activation import ramp_table
+from girih.dialects.mfm.activation import gelu_ramp, ramp_table
 from girih.dialects.mfm.base import shape
 from girih.passes.quantization import weights
 from girih.passes.quantization.function import FunctionQuantizer, Rule
@@ -49,8 +49,7 @@ def _epsilon(quantizer: FunctionQuantizer, op: mfm.LayerNormOp | mfm.RmsNormOp) 
 
 
 def _gelu(quantizer: FunctionQuantizer, op: mfm.GeluOp) -> ir.Value:
-    form = op.approximate.value
-    return _ramp(quantizer, op, "gelu" if form == "none" else f"gelu_{form}")
+    return _ramp(quantizer, op, gelu_ramp(op))
 
 
 def _ramp(quantizer: FunctionQuantizer, op: mfm.GeluOp | mfm.UnaryOp, function: str) -> ir.Value:
@@ -64,6 +63,7 @@ def _ramp(quantizer: FunctionQuantizer, op: mfm.GeluOp | mfm.UnaryOp, function: 
         table=quantizer.parameter(f"{label}.{function}_table", ramp_table(source.scale, function)),
         index_multiplier=integer_attribute(multiplier),
         index_shift=integer_attribute(shift),
+        offset=integer_attribute(target.offset),
         result=quantizer.result_type(op),
     ).result
 
@@ -72,10 +72,10 @@ def _unary(quantizer: FunctionQuantizer, op: mfm.UnaryOp) -> ir.Value:
     if op.function.value != "negate":
         return _ramp(quantizer, op, op.function.value)
     number, group = quantizer.either(op.x)
-    return _negated(quantizer, number, group, quantizer.group(op))
+    return negated(quantizer, number, group, quantizer.group(op))
 
 
-def _negated(quantizer: FunctionQuantizer, x: ir.Value, source: Group, target: Group) -> ir.Value:
+def negated(quantizer: FunctionQuantizer, x: ir.Value, source: Group, target: Group) -> ir.Value:
     """Minus x, as the product with a row of -1: multipliers have no sign."""
     row = shape(x)[-1:]
     ones = quantizer.parameter(f"minus_ones.{math.prod(row)}", np.full(row, -1, np.int16))
@@ -122,7 +122,7 @@ def _binary(quantizer: FunctionQuantizer, op: mfm.BinaryOp) -> ir.Value:
         return _sum(quantizer, op, lhs, quantizer.constant(op.rhs, np.negative))
     rhs = quantizer.either(op.rhs)
     wide = Group(rhs[1].maximum, {16}, {16}) if rhs[1].bits == 8 else rhs[1]
-    return _sum(quantizer, op, lhs, (_negated(quantizer, *rhs, wide), wide))
+    return _sum(quantizer, op, lhs, (negated(quantizer, *rhs, wide), wide))
 
 
 def _times(
@@ -146,7 +146,7 @@ def _multiply_scalar(quantizer: FunctionQuantizer, op: mfm.MultiplyScalarOp) -> 
     target, factor = quantizer.group(op), op.factor.value
     if factor < 0:
         scaled = Group(source.maximum * -factor, {source.bits}, {source.bits})
-        return _negated(quantizer, number, scaled, target)
+        return negated(quantizer, number, scaled, target)
     multiplier, shift = weights.multiplier(source.scale * factor / target.scale)
     return mfm.RescaleOp(
         x=number,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,41 +11,54 @@ from numpy.typing import NDArray
 from torch_mlir import ir
 
 from girih.dialects import mfm
-from girih.dialects.mfm.hollow import once
-from girih.passes.quantization import weights
+from girih.dialects.arithmetic import unpack_groups
+from girih.dialects.mfm.base import shape
+from girih.dialects.mfm.hollow import is_hollow, once
+from girih.passes.quantization import weights, wide
 from girih.passes.quantization.function import FunctionQuantizer, Rule
+from girih.passes.quantization.plan import WIDE_INPUT
 from girih.passes.torch_to_mfm.rewriter import integer_attribute
 
 Array = NDArray[Any]
 
+Build = Callable[
+    [ir.Value, ir.Value, ir.Value, ir.RankedTensorType], mfm.IntegerLinearOp | mfm.IntegerConv1dOp
+]
+"""Makes a product of an input, a weight and parameters, with a result of a type."""
+
 
 def _linear(quantizer: FunctionQuantizer, op: mfm.LinearOp) -> ir.Value:
-    weight, parameters = _product(quantizer, op)
-    return mfm.IntegerLinearOp(
-        x=quantizer.integer(op.x, 8),
-        weight=weight,
-        parameters=parameters,
-        result=quantizer.result_type(op),
-    ).result
+    return _product(
+        quantizer,
+        op,
+        lambda x, weight, parameters, result: mfm.IntegerLinearOp(
+            x=x, weight=weight, parameters=parameters, result=result
+        ),
+    )
 
 
 def _conv1d(quantizer: FunctionQuantizer, op: mfm.Conv1dOp) -> ir.Value:
-    weight, parameters = _product(quantizer, op)
-    return mfm.IntegerConv1dOp(
-        x=quantizer.integer(op.x, 8),
-        weight=weight,
-        parameters=parameters,
-        kernel=op.kernel,
-        stride=op.stride,
-        padding=op.padding,
-        result=quantizer.result_type(op),
-    ).result
+    return _product(
+        quantizer,
+        op,
+        lambda x, weight, parameters, result: mfm.IntegerConv1dOp(
+            x=x,
+            weight=weight,
+            parameters=parameters,
+            kernel=op.kernel,
+            stride=op.stride,
+            padding=op.padding,
+            result=result,
+        ),
+    )
 
 
 def _product(
-    quantizer: FunctionQuantizer, op: mfm.LinearOp | mfm.Conv1dOp
-) -> tuple[ir.Value, ir.Value]:
-    source = quantizer.at_width(quantizer.groups[op.x], 8)
+    quantizer: FunctionQuantizer, op: mfm.LinearOp | mfm.Conv1dOp, build: Build
+) -> ir.Value:
+    # Where only 8 bits are offered, as by attention, 16 have nothing to add.
+    is_wide = WIDE_INPUT in op.operation.attributes and quantizer.groups[op.x].bits == 16
+    source = quantizer.at_width(quantizer.groups[op.x], 16 if is_wide else 8)
     array = quantizer.weight(op.weight)
     if source.factor is not None:
         # A convolution's weight is tap-major: each tap sees the same channels.
@@ -53,13 +67,42 @@ def _product(
     else:
         factor = None
     bias = None if op.bias is None else quantizer.weight(op.bias)
-    integers, row_scale = weights.quantize_rows(array, bias, source.scale)
+    unit = source.scale * wide.BYTE if is_wide else source.scale
+    integers, row_scale = weights.quantize_rows(array, bias, unit)
     if quantizer.bits(op.weight) == 4:
         weight = _packed(quantizer, op.weight, array, row_scale, factor)
     else:
         weight = quantizer.parameter(f"{quantizer.weight_name(op.weight)}.int8", integers)
-    parameters = weights.linear_parameters(row_scale, bias, source, quantizer.group(op))
-    return weight, quantizer.parameter(f"{quantizer.label(op)}.rescale", parameters)
+    target, name = quantizer.group(op), f"{quantizer.label(op)}.rescale"
+    if not is_wide:
+        array = weights.linear_parameters(row_scale, bias, source, target)
+        if source.offset:
+            array[0] -= (source.offset * _row_sums(quantizer, weight)).astype(np.int32)
+        parameters = quantizer.parameter(name, array)
+        x = quantizer.integer(op.x, 8)
+        return build(x, weight, parameters, quantizer.result_type(op)).result
+    part = wide.part(array, source, target)
+    kind = ir.RankedTensorType.get(list(shape(op.result)), ir.IntegerType.get_signless(16))
+    high, low = (
+        build(half, weight, quantizer.parameter(f"{name}_{which}", parameters), kind).result
+        for half, which, parameters in zip(
+            wide.halves(quantizer, quantizer.integer(op.x, 16)),
+            ("high", "low"),
+            wide.parameters(row_scale, bias, source, part),
+            strict=True,
+        )
+    )
+    return wide.total(high, low, part, target)
+
+
+def _row_sums(quantizer: FunctionQuantizer, weight: ir.Value) -> Array:
+    """Sum of each row's integers as they are multiplied: what an offset of 1 in the input adds."""
+    op = weight.owner.opview
+    is_packed = isinstance(op, mfm.UnpackOp)
+    array = quantizer.compilation.parameters[quantizer.weight_name(op.x if is_packed else weight)]
+    rows = array[:1] if is_hollow(array) else array
+    integers = unpack_groups(rows) if is_packed else rows
+    return np.broadcast_to(integers.sum(axis=1, dtype=np.int64), len(array))
 
 
 def _packed(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
@@ -18,6 +18,8 @@ from girih.runtime.errors import CompilationError
 
 Weights = Literal[4, 8, "float"]
 """Bits of a weight; ``float`` leaves the operation on the host."""
+Activations = Literal[8, 16]
+"""Bits of the input that a weight is multiplied with."""
 
 
 class NodeRule(BaseModel):
@@ -25,13 +27,21 @@ class NodeRule(BaseModel):
 
     match: a module's path, with ``*`` and ``?`` as in file names (``model.decoder.layers.*.fc1``).
     weights: bits of the weights of linear operations, of the tables that share them, and of
-    convolutions.
+    convolutions. activations: bits of what those weights are multiplied with. A rule says one of
+    the two, or both.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     match: str = Field(min_length=1)
-    weights: Weights
+    weights: Weights | None = None
+    activations: Activations | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> NodeRule:
+        if self.weights is None and self.activations is None:
+            raise ValueError("expected weights, activations or both")
+        return self
 
     @property
     def specificity(self) -> int:
@@ -48,26 +58,40 @@ class Precisions:
     """The rules of a recipe, over what holds where none does.
 
     nodes: by the name of each weight, the modules that it belongs to: its own, and those that share
-    it (a table of tokens that is the last layer's weight too).
+    it (a table of tokens that is the last layer's weight too). Of rules that are as specific, the
+    last one counts; what a rule says nothing of, it leaves to others.
     """
 
     weights: Weights
     rules: tuple[NodeRule, ...]
     nodes: Mapping[str, frozenset[str]]
+    activations: Activations = 8
 
     def of(self, weight: str) -> Weights:
         """Bits of a weight."""
         rule = self.rule_for(weight)
-        return self.weights if rule is None else rule.weights
+        return self.weights if rule is None or rule.weights is None else rule.weights
 
     def bits(self, weight: str, depth: int) -> int:
         """4 or 8 for a weight that becomes integers; 8 where rows are no whole groups of 4 bits."""
         return 4 if depth % GROUP == 0 and self.of(weight) == 4 else 8
 
     def rule_for(self, weight: str) -> NodeRule | None:
-        """The rule that counts for a weight, if any; of those as specific, the last one."""
+        """The rule that says the bits of a weight, if any; of those as specific, the last one."""
+        found = [rule for rule in self._rules_for(weight) if rule.weights is not None]
+        return found[-1] if found else None
+
+    def of_input(self, weight: str) -> Activations:
+        """Bits of what a weight is multiplied with."""
+        said = [
+            rule.activations for rule in self._rules_for(weight) if rule.activations is not None
+        ]
+        return said[-1] if said else self.activations
+
+    def _rules_for(self, weight: str) -> list[NodeRule]:
+        """The rules that hold for a weight, the one that counts most last."""
         found = [rule for rule in self.rules if any(map(rule.holds_for, self.nodes[weight]))]
-        return max(reversed(found), key=lambda rule: rule.specificity) if found else None
+        return sorted(found, key=lambda rule: rule.specificity)
 
     def check(self) -> None:
         """Refuse rules that hold for nothing: spelled wrong, or of another model."""

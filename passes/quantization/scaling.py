@@ -76,7 +76,8 @@ def scale_channels(
 
 def _readers(group: Group, plan: Plan) -> list[LinearOp | Conv1dOp]:
     """The products that read a group that a factor is free for; none of another group."""
-    if len(group.members) != 1 or group.bits != 8:
+    # What is always 0 has nothing to balance.
+    if len(group.members) != 1 or group.bits != 8 or group.maximum == 0:
         return []
     value = group.members[0]
     producer = value.owner

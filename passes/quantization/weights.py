@@ -32,13 +32,15 @@ def quantize_rows(weight: Array, bias: Array | None, input_scale: float) -> tupl
     """Weights (N, K) as int8 with one scale per row: (integers, scales).
 
     The scale covers the row's largest weight, and is large enough that the bias, in units of
-    input scale x row scale, stays below 2^30.
+    input scale x row scale, stays below 2^30, and fits int32 together with K products even of
+    inputs of 9 bits: those of 8, less their offset.
     """
     # Of a hollow weight, or bias, one row stands for all.
     rows = once(weight)
     scale = np.maximum(np.abs(rows).max(axis=1), 1e-12) / 127
     if bias is not None:
-        scale = np.maximum(scale, np.abs(once(bias)) / (input_scale * _LARGEST_BIAS))
+        largest = min(_LARGEST_BIAS, np.iinfo(np.int32).max - 255 * 128 * weight.shape[1])
+        scale = np.maximum(scale, np.abs(once(bias)) / (input_scale * largest))
     integers = np.clip(np.rint(rows / scale[:, None]), -127, 127).astype(np.int8)
     return np.broadcast_to(integers, weight.shape), np.broadcast_to(scale, len(weight))
 

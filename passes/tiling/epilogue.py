@@ -11,7 +11,7 @@ from girih.dialects.mfm.base import element
 from girih.dialects.npu.vector import SCALAR
 from girih.passes.tiling.emitter import Affine, Buffer, Tile, View
 from girih.passes.tiling.layer import LayerTiler
-from girih.passes.tiling.rows import join
+from girih.passes.tiling.rows import gelu_immediates, join
 
 _BYTES = {"i8": 1, "i16": 2, "i32": 4}
 
@@ -170,7 +170,7 @@ class Epilogue:
                 ],
                 row.size,
                 column.size,
-                immediates=(self.gelu.index_multiplier.value, self.gelu.index_shift.value),
+                immediates=gelu_immediates(self.gelu),
             )
             current = target
         if self.join is not None and self.other is not None:

@@ -51,7 +51,7 @@ def gelu(tiler: LayerTiler, op: mfm.IntegerGeluOp) -> None:
             [*streams.sources, streams.target, *streams.constants],
             rows,
             columns,
-            immediates=(op.index_multiplier.value, op.index_shift.value),
+            immediates=gelu_immediates(op),
         )
 
     constants = [
@@ -59,6 +59,11 @@ def gelu(tiler: LayerTiler, op: mfm.IntegerGeluOp) -> None:
         Constant(op.table, 1, rows_and_columns(op.table)[1], per_channel=False),
     ]
     RowTiler(tiler, [op.x], op.result, constants).emit(compute)
+
+
+def gelu_immediates(op: mfm.IntegerGeluOp) -> tuple[int, int, int]:
+    """Those of the instruction: from the input to the table, and the result that stands for 0."""
+    return op.index_multiplier.value, op.index_shift.value, op.offset.value
 
 
 def elementwise(tiler: LayerTiler, op: mfm.IntegerAddOp | mfm.IntegerMultiplyOp) -> None:

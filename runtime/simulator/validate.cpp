@@ -387,7 +387,8 @@ class Validator {
       case kGelu:
         expect(0, 0, kHigh32, "index multiplier");
         expect(1, 1, 62, "index shift");
-        used = 2;
+        expect(2, -128, 127, "offset");
+        used = 3;
         break;
       case kLayerNorm:
         expect(0, 1, (std::int64_t{1} << 42) - 1, "epsilon");

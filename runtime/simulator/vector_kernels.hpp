@@ -147,7 +147,8 @@ struct Scale {
     prepare(count);
   }
 
-  // out = (values * m + half(s)) >> s wherever that fits int16, else beyond int16 on the same side.
+  // out = (values * m + half(s)) >> s wherever that is at most 2^16 in size, else beyond that on the
+  // same side, below 2^30: even with a small offset added it fits int32 and saturates alike.
   void apply(const i32* values, u64 count, i32* out) const {
     if (small) {
       for (u64 i = 0; i < count; ++i) {
@@ -239,6 +240,7 @@ void gelu(const VectorTask& task) {
   __builtin_memcpy(table, task.d.data, sizeof table);
   Scale index;
   index.set(task.immediates[0], task.immediates[1], kPiece);
+  const i32 offset = static_cast<i32>(task.immediates[2]);
   for (u64 column = 0; column < task.columns; column += kPiece) {
     const u64 count = task.columns - column < kPiece ? task.columns - column : kPiece;
     Scale scale;
@@ -257,6 +259,7 @@ void gelu(const VectorTask& task) {
                                      static_cast<u32>(table[place]));
       }
       scale.apply(values, count, sizes);
+      for (u64 i = 0; i < count; ++i) sizes[i] += offset;
       store_saturated(sizes, task.b.bytes, count, at(task.b, row, column));
     }
   }

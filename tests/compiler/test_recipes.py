@@ -15,6 +15,7 @@ from torch import nn
 import girih
 from girih.compiler.recipe import Pruning
 from girih.passes.quantization.rules import NodeRule
+from girih.runtime.target import Sparsity
 
 
 class Block(nn.Module):
@@ -59,9 +60,13 @@ RECIPES = st.builds(
     girih.Recipe,
     name=st.just("random"),
     weights=st.sampled_from([4, 8]),
+    activations=st.sampled_from([8, 8, 16]),
     rules=st.lists(
         st.builds(
-            NodeRule, match=st.sampled_from(NODES), weights=st.sampled_from([4, 4, 8, "float"])
+            NodeRule,
+            match=st.sampled_from(NODES),
+            weights=st.sampled_from([4, 4, 8, "float"]),
+            activations=st.sampled_from([None, 8, 16]),
         ),
         max_size=3,
     ).map(tuple),
@@ -84,8 +89,10 @@ def tries(count: int) -> Any:
     )
 
 
-def compare(model: Model, recipe: girih.Recipe) -> None:
-    program = girih.compile(model, (TOKENS,), target="small", recipe=recipe)
+def compare(
+    model: Model, recipe: girih.Recipe, target: str | girih.Target = "small"
+) -> girih.Program:
+    program = girih.compile(model, (TOKENS,), target=target, recipe=recipe)
     on_host, simulated = program(TOKENS), program.simulate(TOKENS).outputs
     expected = program.reference(TOKENS)
     has_floats = any(rule.weights == "float" for rule in recipe.rules)
@@ -93,6 +100,13 @@ def compare(model: Model, recipe: girih.Recipe) -> None:
         np.testing.assert_array_equal(one, other)
         # NumPy and IREE add floats in other orders.
         np.testing.assert_allclose(one, third, atol=1.0 if has_floats else 0, rtol=0)
+    return program
+
+
+def test_every_device_computes_the_same_of_16_bits(model: Model) -> None:
+    """Everywhere but in one node: what both widths read, convolutions, 4 bits, tied weights."""
+    rules = (NodeRule(match="blocks.1.fc1", activations=8), NodeRule(match="embed", weights=4))
+    compare(model, girih.Recipe(name="wide", activations=16, rules=rules))
 
 
 @tries(4)
@@ -131,14 +145,32 @@ def test_a_file_says_the_same(tmp_path: Path) -> None:
     assert girih.Recipe.load(path) == girih.Recipe(name="mixed", weights=4, rules=rules)
 
 
+def test_16_bits_of_activations_cost_the_products_of_their_node_twice(model: Model) -> None:
+    rule = NodeRule(match="blocks.0.fc1", activations=16)
+    macs = {
+        each.name: girih.compile(model, (TOKENS,), target="small", recipe=each)
+        .simulate(TOKENS)
+        .report.macs
+        for each in (girih.Recipe(name="narrow"), girih.Recipe(name="wide", rules=(rule,)))
+    }
+    assert macs["wide"] - macs["narrow"] == 12 * 64 * 128
+
+
+def test_no_node_that_stays_float_is_quantized_by_a_rule_for_activations() -> None:
+    rules = (NodeRule(match="encoder", activations=16),)
+    assert not girih.Recipe(name="x", weights="float", rules=rules).quantized
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("name: x\nweights: 5", "weights"),
         ("name: x\nrules: [{match: a, bits: 4}]", "bits"),
         ("name: x\nrules: [{match: '', weights: 4}]", "match"),
-        ("name: x\npruning: [{match: a}]", "exactly one of hidden, heads and blocks"),
-        ("name: x\npruning: [{hidden: 0.5, blocks: 1}]", "exactly one of hidden, heads and blocks"),
+        ("name: x\nrules: [{match: a}]", "expected weights, activations or both"),
+        ("name: x\nactivations: 4", "activations"),
+        ("name: x\npruning: [{match: a}]", "exactly one of hidden, heads, blocks"),
+        ("name: x\npruning: [{hidden: 0.5, blocks: 1}]", "exactly one of hidden, heads, blocks"),
         ("name: x\npruning: [{hidden: 1.0}]", "less than 1"),
         ("name: x\nranges: median", "ranges"),
         ("name: x\npercentile: 0", "greater than 0"),
@@ -178,6 +210,25 @@ def test_what_is_pruned_costs_nothing(model: Model) -> None:
     mlp = 2 * 12 * 64 * 128
     assert macs["whole"] - macs["smaller"] == mlp // 2
     assert macs["whole"] - macs["pruned"] == mlp
+
+
+def test_sparse_weights_are_refused_where_the_target_declares_none(model: Model) -> None:
+    recipe = girih.Recipe(name="x", pruning=(Pruning(sparsity=True),))
+    with pytest.raises(girih.CompilationError, match="target 'small' declares none"):
+        girih.compile(model, (TOKENS,), target="small", recipe=recipe)
+
+
+def test_sparse_weights_are_computed_the_same(model: Model) -> None:
+    """Beside other pruning, in groups of 4 bits that make up for each other's errors."""
+    small = girih.Target.load("small")
+    array = small.array.model_copy(update={"sparsity": Sparsity(keep=2, of=4)})
+    pruning = (Pruning(match="blocks", sparsity=True), Pruning(match="blocks.0", hidden=0.5))
+    recipe = girih.Recipe(name="x", weights=4, pruning=pruning)
+    target = small.model_copy(update={"array": array})
+    program = compare(model, recipe, target)
+    rules = {row.path: row.rule for row in program.recipe_table.rows}
+    assert rules["blocks.0.fc1"] == rules["blocks.1.fc2"] == "default: 4, sparse"
+    assert rules["head"] == "default: 4"
 
 
 def test_a_float_program_is_pruned_too(model: Model) -> None:

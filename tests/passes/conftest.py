@@ -212,7 +212,14 @@ class Graph:
         index, index_shift = arithmetic.scale_to_multiplier(128 / 2000)
         return self.build(
             lambda: mfm.IntegerGeluOp(
-                x, parameters, table, kind, self.number(index), self.number(index_shift)
+                x,
+                parameters,
+                table,
+                kind,
+                self.number(index),
+                self.number(index_shift),
+                # Both halves of int8; of int16, some offset.
+                self.number(-120 if element == "i8" else 7),
             ),
             layer,
         )

@@ -433,6 +433,21 @@ MALFORMED = {
         ],
         r"immediate 0 \(multiplier\): expected 0 to 2147483647, found -1",
     ),
+    "offset": (
+        [
+            Instruction(
+                Opcode.GELU,
+                rows=1,
+                columns=1,
+                a=scratchpad(0, DType.I16),
+                b=scratchpad(2),
+                c=scratchpad(4, DType.I32, pitch=4),
+                d=scratchpad(64, DType.I32),
+                immediates=(1, 1, -129),
+            )
+        ],
+        r"immediate 2 \(offset\): expected -128 to 127, found -129",
+    ),
     "unused immediate": (
         [rescale(immediates=(0, 1, 1, 9))],
         r"immediate 3 \(no immediate\): expected 0 to 0, found 9",

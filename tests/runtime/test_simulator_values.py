@@ -414,6 +414,7 @@ def test_add_to_either_source_in_place(kernels: str, bench: Any) -> None:
     dtype=st.sampled_from([DType.I8, DType.I16]),
     index_multiplier=multipliers,
     index_shift=shifts,
+    offset=st.integers(-128, 127),
 )
 def test_gelu(
     kernels: str,
@@ -425,6 +426,7 @@ def test_gelu(
     dtype: DType,
     index_multiplier: int,
     index_shift: int,
+    offset: int,
 ) -> None:
     test = bench(kernels)
     x = random_values(seed, (rows, columns), DType.I16)
@@ -438,12 +440,13 @@ def test_gelu(
         b=test.room(rows, columns, dtype, gap),
         c=test.put(np.stack([multiplier, shift]), gap),
         d=test.put(table),
-        immediates=(index_multiplier, index_shift),
+        immediates=(index_multiplier, index_shift, offset),
     )
 
     def meaning(value: int, m: int, s: int) -> int:
         place = min(shift_round(abs(value) * index_multiplier, index_shift), 1023)
-        return rescale((max(value, 0) << 8) + int(table[0, place]), m, s, dtype)
+        wide = (max(value, 0) << 8) + int(table[0, place])
+        return clamp(shift_round(wide * m, s) + offset, dtype)
 
     np.testing.assert_array_equal(test.run()[0], each(meaning, x, multiplier, shift))
 

@@ -64,8 +64,8 @@ def test_adapt(folder: Path, tmp_path: Path, capsys: Capture) -> None:
     ("data", "options", "sentence"),
     [
         ("missing.npz", [], "missing.npz: No such file or directory"),
-        ("adapt_model.py", [], "no model"),
-        ("adapt_model.py:number", [], "returned a int, expected a list"),
+        ("adapt_model.py", [], "adapt_model.py: not a"),
+        ("adapt_model.py:number", [], "returned no episodes: expected sequences of girih.Call"),
         ("adapt_model.py:numbers", [], "returned no episodes: expected sequences of girih.Call"),
         ("examples.npz", ["--steps", "-1"], "steps=-1: input should be greater than or equal to 0"),
         ("examples.npz", ["--recipe", "none"], "no recipe 'none'"),

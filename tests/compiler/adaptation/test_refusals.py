@@ -43,7 +43,7 @@ def episode(*inputs: Any, entry: str = "main") -> dict[str, Any]:
             {"recipe": "float"},
             "recipe 'float' leaves all numbers float",
         ),
-        ({"episodes": []}, "adaptation needs at least one episode"),
+        ({"episodes": []}, "no episodes are given"),
         ({"episodes": [[Call("main", (X,))], []]}, "episode 1 is no sequence of girih.Call"),
         ({"episodes": [[X]]}, "episode 0 is no sequence of girih.Call"),
         (episode(X, entry="decode"), "episode 1: no entry point 'decode', the model has main"),

@@ -14,13 +14,23 @@ from girih.passes.base import Unit
 
 def test_gradients_pass_through_rounding_and_stop_at_limits() -> None:
     value = torch.tensor([[0.26, -1.6, 200.0], [-0.6, 0.9, -200.0]], requires_grad=True)
-    unit = Unit(0.5, np.array([1.0, 2.0, 1.0]), 0.0)
+    unit = Unit(0.5, np.array([1.0, 2.0, 1.0]), 0, 63.5, None)
     integers = torch.tensor([[1, -2, 127], [-1, 1, -128]], dtype=torch.int8)
     worth = straight_through(value, integers, unit)
     assert worth.tolist() == [[0.5, -2.0, 63.5], [-0.5, 1.0, -64.0]]
     (worth * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
     assert value.grad is not None
     assert value.grad.tolist() == [[1.0, 2.0, 0.0], [1.0, 2.0, 0.0]]
+
+
+def test_an_offset_moves_the_limits() -> None:
+    value = torch.tensor([-0.5, 0.0, 100.0, 128.0], requires_grad=True)
+    integers = torch.tensor([-128, -128, 72, 127], dtype=torch.int8)
+    worth = straight_through(value, integers, Unit(0.5, None, -128, 127.5, 0.0))
+    assert worth.tolist() == [0.0, 0.0, 100.0, 127.5]
+    worth.sum().backward()
+    assert value.grad is not None
+    assert value.grad.tolist() == [0.0, 1.0, 1.0, 0.0]
 
 
 def test_what_stays_float_is_taken_as_it_is() -> None:

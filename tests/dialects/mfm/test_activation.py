@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from girih.dialects.arithmetic import scale_to_multiplier
-from girih.dialects.mfm.activation import ramp_steps, ramp_table
+from girih.dialects.mfm.activation import ramp_depth, ramp_steps, ramp_table
 
 INT16 = np.arange(-32768, 32768).astype(np.int16)
-INTEGER = "index_multiplier = 1 : i64, index_shift = {} : i64"
+INTEGER = "index_multiplier = 1 : i64, index_shift = {} : i64, offset = {} : i64"
 
 
 def exact_gelu(x: Any, approximate: str) -> Any:
@@ -54,9 +54,9 @@ OPERANDS = ["4x8xi16", "2x8xi32", "1024xi32"]
 
 
 def test_integer_gelu_is_accepted(operations: Any) -> None:
-    for element in ("i8", "i16"):
-        result = f"4x8x{element}"
-        assert operations.problems("integer_gelu", OPERANDS, result, INTEGER.format(62)) == []
+    for element, offset in (("i8", -128), ("i16", 127)):
+        attributes = INTEGER.format(62, offset)
+        assert operations.problems("integer_gelu", OPERANDS, f"4x8x{element}", attributes) == []
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_integer_gelu_is_accepted(operations: Any) -> None:
 def test_integer_gelu_is_refused(operations: Any, index: int, operand: str, problem: str) -> None:
     operands = list(OPERANDS)
     operands[index] = operand
-    found = operations.problems("integer_gelu", operands, "4x8xi8", INTEGER.format(1))
+    found = operations.problems("integer_gelu", operands, "4x8xi8", INTEGER.format(1, 0))
     assert found == [problem]
 
 
@@ -86,15 +86,23 @@ def test_integer_gelu_is_refused(operations: Any, index: int, operand: str, prob
 def test_integer_gelu_result_and_shift(
     operations: Any, result: str, shift: int, problem: str
 ) -> None:
-    found = operations.problems("integer_gelu", OPERANDS, result, INTEGER.format(shift))
+    found = operations.problems("integer_gelu", OPERANDS, result, INTEGER.format(shift, 0))
     assert found == [problem]
+
+
+@pytest.mark.parametrize("offset", [-129, 128])
+def test_integer_gelu_with_an_offset_beyond_int8_is_refused(operations: Any, offset: int) -> None:
+    found = operations.problems("integer_gelu", OPERANDS, "4x8xi8", INTEGER.format(1, offset))
+    assert found == [f"offset is {offset}, expected -128 to 127"]
 
 
 RAMP = {"none": "gelu", "tanh": "gelu_tanh"}
 
 
-def integer_gelu(operations: Any, scale: float, out: float, form: str, element: str) -> Any:
-    """All of int16 through the operation, at an input scale and an output scale."""
+def integer_gelu(
+    operations: Any, scale: float, out: float, form: str, element: str, offset: int = 0
+) -> Any:
+    """All of int16 through the operation, at an input scale, an output scale and an offset."""
     index_multiplier, index_shift = scale_to_multiplier(ramp_steps(scale) * scale)
     multiplier, shift = scale_to_multiplier(scale / 256 / out)
     x = INT16.reshape(-1, 1)
@@ -103,7 +111,8 @@ def integer_gelu(operations: Any, scale: float, out: float, form: str, element: 
         "integer_gelu",
         [x, parameters, ramp_table(scale, RAMP[form])],
         f"65536x1x{element}",
-        f"index_multiplier = {index_multiplier} : i64, index_shift = {index_shift} : i64",
+        f"index_multiplier = {index_multiplier} : i64, index_shift = {index_shift} : i64, "
+        f"offset = {offset} : i64",
     )[:, 0]
 
 
@@ -152,6 +161,29 @@ def test_integer_gelu_has_a_rescale_per_channel(operations: Any) -> None:
     x = np.full((1, 3), 20000, np.int16)
     table = np.zeros(1024, np.int32)
     parameters = np.array([[1, 1, 0], [9, 62, 1]], np.int32)
-    attributes = "index_multiplier = 1 : i64, index_shift = 1 : i64"
-    found = operations.run("integer_gelu", [x, parameters, table], "1x3xi16", attributes)
+    found = operations.run("integer_gelu", [x, parameters, table], "1x3xi16", INTEGER.format(1, 0))
     assert found.tolist() == [[10000, 0, 0]]
+
+
+@pytest.mark.parametrize("offset", [-128, -1, 127])
+def test_integer_gelu_adds_its_offset_before_it_saturates(operations: Any, offset: int) -> None:
+    """Values that int8 holds only with the offset; the definition, on plain integers."""
+    plain = integer_gelu(operations, 0.001, 0.05, "none", "i16").astype(np.int64)
+    found = integer_gelu(operations, 0.001, 0.05, "none", "i8", offset)
+    np.testing.assert_array_equal(found, np.clip(plain + offset, -128, 127))
+    assert plain.max() > 500
+
+
+@pytest.mark.parametrize(
+    ("function", "depth"),
+    [
+        ("gelu", 0.16997),
+        ("gelu_tanh", 0.17004),
+        ("hard_swish", 0.375),
+        ("quick_gelu", 0.16361),
+        ("relu", 0.0),
+        ("silu", 0.27846),
+    ],
+)
+def test_the_depth_of_a_ramp_function_is_its_lowest_value(function: str, depth: float) -> None:
+    assert ramp_depth(function) == pytest.approx(depth, abs=1e-5)

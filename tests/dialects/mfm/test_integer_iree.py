@@ -138,6 +138,34 @@ def test_elementwise(tools: Any, seed: int) -> None:
     parity.check()
 
 
+@QUICK
+@given(seed=SEEDS)
+def test_gelu_with_an_offset(tools: Any, seed: int) -> None:
+    """On tables of anything, results of either width, at either end of the offset and inside."""
+    rng = np.random.default_rng(seed)
+    parity = tools.parity()
+    for case in range(CASES):
+        sizes = [size(rng, 20), 384 if case == 0 else size(rng, 300)]
+        out = pick(rng, [np.int8, np.int16])
+        offset = int(pick(rng, [-128, 127, rng.integers(-128, 128)]))
+        shift = int(pick(rng, [1, 62, 31, 40]))
+        parity.add(
+            lambda x, p, t, sizes=sizes, out=out, z=offset, s=shift: mfm.IntegerGeluOp(
+                x=x,
+                parameters=p,
+                table=t,
+                result=tools.tensor_type(sizes, out),
+                index_multiplier=tools.integer(1 << 30),
+                index_shift=tools.integer(s),
+                offset=tools.integer(z),
+            ),
+            draw(rng, np.int16, *sizes),
+            rescale_parameters(rng, sizes[-1], 16)[1:],
+            rng.integers(-(1 << 24), 1, 1024).astype(np.int32),
+        )
+    parity.check()
+
+
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
 def test_gelu(tools: Any, approximate: str) -> None:
     rng = np.random.default_rng(len(approximate))
@@ -153,6 +181,7 @@ def test_gelu(tools: Any, approximate: str) -> None:
                 result=tools.tensor_type(shape, np.int8),
                 index_multiplier=tools.integer(min(round(128 * scale * 2**31), (1 << 40))),
                 index_shift=tools.integer(31),
+                offset=tools.integer(0),
             ),
             everything.reshape(shape),
             rescale_parameters(rng, shape[-1], 24)[1:],

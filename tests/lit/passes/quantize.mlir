@@ -2,14 +2,10 @@
 // RUN: girih-opt %s --calibrate=random=1 --quantize=weights=4 | filecheck %s --check-prefix FOUR
 // RUN: girih-opt %s --calibrate=random=1 --quantize=ranges=percentile,percentile=50 | filecheck %s --check-prefix HALF
 // RUN: girih-opt %s --calibrate=random=1 --quantize=ranges=mse,weights=4,scaling=activation-aware | filecheck %s --check-prefix LEAST
-// RUN: girih-opt %s --calibrate=random=1 --quantize=notes=True | filecheck %s --check-prefix NOTES
 // RUN: not girih-opt %s --quantize=ranges=median 2>&1 | filecheck %s --check-prefix MEDIAN
+// RUN: girih-opt %s --calibrate=random=1 --quantize=activations=16 | filecheck %s --check-prefix WIDE
 // RUN: not girih-opt %s --quantize=weights=5 2>&1 | filecheck %s --check-prefix FIVE
 // RUN: not girih-opt %s --quantize 2>&1 | filecheck %s --check-prefix NONE
-
-// On demand, integers say which value of the calibrated function they stand for.
-// NOTES-LABEL: func.func @linear(
-// NOTES: "mfm.integer_linear"{{.*}} {mfm.stands_for = "linear.1"}
 
 // Scales come from ranges.
 // NONE: error: {{.*}}quantize needs ranges: run the calibrate pass before it
@@ -37,6 +33,17 @@
 // FOUR: %[[P:.*]] = "mfm.parameter"() {parameter = "wide.int4"} : () -> tensor<8x34xi8>
 // FOUR: %[[W:.*]] = "mfm.unpack"(%[[P]]) : (tensor<8x34xi8>) -> tensor<8x64xi8>
 // FOUR: "mfm.integer_linear"(%arg0, %[[W]],
+
+// Inputs of 16 bits are two halves, each multiplied with the same 8 bits of weights.
+// WIDE-LABEL: func.func @linear(
+// WIDE-SAME: %arg0: tensor<2x4xi16>
+// WIDE: %[[W:.*]] = "mfm.parameter"() {parameter = "w.int8"}
+// WIDE: %[[H:.*]] = "mfm.rescale"(%arg0) {multiplier = 1 : i64, shift = 8 : i64} : (tensor<2x4xi16>) -> tensor<2x4xi8>
+// WIDE: %[[M:.*]] = "mfm.integer_multiply"(%[[H]], {{.*}} -> tensor<2x4xi16>
+// WIDE: %[[L:.*]] = "mfm.integer_add"(%arg0, %[[M]]) {lhs_multiplier = 2 : i64, rhs_multiplier = 512 : i64, shift = 1 : i64} : (tensor<2x4xi16>, tensor<2x4xi16>) -> tensor<2x4xi8>
+// WIDE: %[[A:.*]] = "mfm.integer_linear"(%[[H]], %[[W]], {{.*}} -> tensor<2x8xi16>
+// WIDE: %[[B:.*]] = "mfm.integer_linear"(%[[L]], %[[W]], {{.*}} -> tensor<2x8xi16>
+// WIDE: "mfm.integer_add"(%[[A]], %[[B]]) {{.*}} -> tensor<2x8xi16>
 
 // The argument of a linear is int8 at the door, its result int16, the caller's own precision.
 // CHECK-LABEL: func.func @linear(

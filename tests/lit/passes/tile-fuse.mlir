@@ -23,6 +23,6 @@ func.func @main(%x: tensor<64x32xi8>) -> tensor<64x48xi8> attributes {mfm.npu} {
   %g = "mfm.parameter"() {parameter = "g"} : () -> tensor<2x48xi32>
   %t = "mfm.parameter"() {parameter = "t"} : () -> tensor<1024xi32>
   %0 = "mfm.integer_linear"(%x, %w, %p) : (tensor<64x32xi8>, tensor<48x32xi8>, tensor<3x48xi32>) -> tensor<64x48xi16>
-  %y = "mfm.integer_gelu"(%0, %g, %t) {index_multiplier = 1073741824 : i64, index_shift = 34 : i64} : (tensor<64x48xi16>, tensor<2x48xi32>, tensor<1024xi32>) -> tensor<64x48xi8>
+  %y = "mfm.integer_gelu"(%0, %g, %t) {index_multiplier = 1073741824 : i64, index_shift = 34 : i64, offset = -120 : i64} : (tensor<64x48xi16>, tensor<2x48xi32>, tensor<1024xi32>) -> tensor<64x48xi8>
   return %y : tensor<64x48xi8>
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from girih.passes.quantization.rules import NodeRule, Precisions
 from girih.runtime.errors import CompilationError
@@ -38,6 +39,40 @@ def test_the_most_specific_rule_wins(node: str, weights: object) -> None:
 def test_of_equals_the_last_counts() -> None:
     rules = (NodeRule(match="a.?", weights=4), NodeRule(match="?.b", weights="float"))
     assert precisions("a.b", rules=rules).of("a.b") == "float"
+
+
+@pytest.mark.parametrize(
+    ("node", "weights", "activations"),
+    [
+        ("encoder.fc1", 8, 8),  # no rule
+        ("decoder.layers.0.fc1", 4, 16),  # both of the wider rule
+        ("decoder.layers.0.fc2", 4, 8),  # the longer rule says nothing of weights
+        ("decoder.layers.3.fc1", "float", 16),
+    ],
+)
+def test_each_field_is_decided_by_the_most_specific_rule_that_says_it(
+    node: str, weights: object, activations: int
+) -> None:
+    rules = (
+        NodeRule(match="decoder.layers.*.fc2", activations=8),
+        NodeRule(match="decoder.layers.3", weights="float"),
+        NodeRule(match="decoder", weights=4, activations=16),
+    )
+    found = precisions(node, rules=rules)
+    assert (found.of(node), found.of_input(node)) == (weights, activations)
+
+
+def test_where_no_rule_says_activations_those_of_the_recipe_hold() -> None:
+    nodes = {"a": frozenset({"a"})}
+    rules = (NodeRule(match="a", weights=4),)
+    assert Precisions(8, rules, nodes, 16).of_input("a") == 16
+    equal = (NodeRule(match="a", activations=16), NodeRule(match="a", activations=8))
+    assert Precisions(8, equal, nodes, 16).of_input("a") == 8
+
+
+def test_a_rule_that_says_nothing_is_refused() -> None:
+    with pytest.raises(ValidationError, match="expected weights, activations or both"):
+        NodeRule(match="decoder")
 
 
 def test_rules_that_hold_for_nothing_are_refused() -> None:
