@@ -90,6 +90,8 @@ class Quantize:
             if self.ranges != "largest":
                 clip_ranges(plan, functions, compilation, self.ranges, self.percentile)
             use_both_halves(plan.groups, compilation)
+        if self.notes:
+            compilation.units.update(plan.units())
         for function in functions:
             FunctionQuantizer(
                 function,

@@ -14,7 +14,7 @@ from girih.dialects import mfm
 from girih.dialects.arithmetic import packed_columns
 from girih.dialects.mfm.base import element, shape
 from girih.dialects.mfm.hollow import elementwise, hollow, is_hollow, once, same
-from girih.passes.base import Compilation, Unit
+from girih.passes.base import Compilation
 from girih.passes.calibrate import STATISTICS
 from girih.passes.convert_torch_to_mfm import erase_unused
 from girih.passes.quantization import weights
@@ -83,20 +83,16 @@ class FunctionQuantizer:
                     result_scales = self._return(op)
                 elif is_quantizable(op):
                     self.integers[op.result] = self.rules[type(op)](self, op)
-                    self._stands_for(op, self.integers[op.result], self.group(op))
+                    self._stands_for(op, self.integers[op.result])
                 elif not isinstance(op, mfm.ParameterOp) and not self._stay_exact(op):
                     self._stay_float(op)
         erase_unused(block)
         self._set_signature(argument_scales, result_scales)
 
-    def _stands_for(self, op: ir.OpView, value: ir.Value, group: Group | None) -> None:
-        """Note which float operation's result a value is, and, of integers, what they are worth."""
+    def _stands_for(self, op: ir.OpView, value: ir.Value) -> None:
+        """Note which float operation's result a value takes the place of."""
         if self.notes and STATISTICS in op.operation.attributes:
-            key = op.operation.attributes[STATISTICS]
-            value.owner.attributes[STANDS_FOR] = key
-            if group is not None:
-                unit = Unit(group.scale, group.factor, group.offset, group.maximum, group.below)
-                self.compilation.units.setdefault(key.value, unit)
+            value.owner.attributes[STANDS_FOR] = op.operation.attributes[STATISTICS]
 
     def _note(self, value: ir.Value) -> None:
         if is_float_tensor(value):
@@ -298,7 +294,7 @@ class FunctionQuantizer:
         if value is None:
             return False
         result = op.results[0]
-        self._stands_for(op, value, None)
+        self._stands_for(op, value)
         self.floats.add(result)
         self.integers[result] = self._quantized(value, self.groups[result])
         result.replace_all_uses_with(value)
@@ -320,7 +316,7 @@ class FunctionQuantizer:
             op.operation.operands[index] = self.real(operand)
         for result in op.results:
             if result in self.groups:
-                self._stands_for(op, result, None)
+                self._stands_for(op, result)
                 self.floats.add(result)
                 with ir.InsertionPoint.after(op):
                     self.integers[result] = self._quantized(result, self.groups[result])

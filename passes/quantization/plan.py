@@ -49,7 +49,7 @@ from girih.dialects.mfm.base import element
 from girih.dialects.mfm.hollow import once
 from girih.passes.base import Compilation, Unit
 from girih.passes.states import state_of
-from girih.passes.statistics import STATISTICS, argument_key
+from girih.passes.statistics import STATISTICS, argument_key, named_values
 
 STAYS_FLOAT = "mfm.stays_float"
 """Attribute of an operation that has an integer form and is better without it."""
@@ -135,17 +135,26 @@ class Plan:
             for value in group.members:
                 self._constrain(group, value)
 
+    def units(self) -> dict[str, Unit]:
+        """What the integers of each value that has statistics are worth, by its key."""
+        return {
+            key: Unit(group.scale, group.factor, group.offset, group.maximum, group.below)
+            for key, group in self._named_groups()
+        }
+
     def keep(self, units: Mapping[str, Unit]) -> None:
         """Take units that were chosen before, for other weights."""
-        for group in self._groups.values():
-            for value in group.members:
-                owner = value.owner
-                if isinstance(owner, ir.Block) or STATISTICS not in owner.attributes:
-                    continue
-                unit = units.get(owner.attributes[STATISTICS].value)
-                if unit is not None:
-                    group.factor, group.maximum = unit.factor, unit.maximum
-                    group.below = unit.below
+        for key, group in self._named_groups():
+            if key in units:
+                unit = units[key]
+                group.factor, group.maximum, group.below = unit.factor, unit.maximum, unit.below
+
+    def _named_groups(self) -> Iterator[tuple[str, Group]]:
+        for function in self._functions:
+            for key, value in named_values(function):
+                group = self._groups.get(self._find(value))
+                if group is not None:
+                    yield key, group
 
     @property
     def groups(self) -> Iterable[Group]:
