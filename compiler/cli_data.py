@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import torch
 
-from girih.compiler.adaptation.episodes import Episodes
 from girih.compiler.cli_models import (
     call_named,
     load_model,
@@ -16,13 +15,13 @@ from girih.compiler.cli_models import (
     read_calibration,
     whisper_named,
 )
-from girih.compiler.episodes import Call
+from girih.compiler.episodes import Call, Episode
 from girih.runtime.errors import InputError
 
 
 def load_with_episodes(
     model: str, data: Sequence[str], progress: Callable[[str], None]
-) -> tuple[Any, Any, Episodes]:
+) -> tuple[Any, Any, list[Episode]]:
     """(module or entries, example inputs, episodes) of a model and data by name.
 
     data: audio clips for a Whisper; for others .npz files, each example of which is an episode of
@@ -44,7 +43,7 @@ def load_with_episodes(
     return module, inputs, [episode for word in data for episode in _read(word, names)]
 
 
-def _read(word: str, entries: Sequence[str]) -> Episodes:
+def _read(word: str, entries: Sequence[str]) -> list[Episode]:
     if not names_function(word):
         examples = read_calibration([Path(word)], entries, "data")
         return [
@@ -53,6 +52,10 @@ def _read(word: str, entries: Sequence[str]) -> Episodes:
             for arrays in every
         ]
     found = call_named(word)
-    if not isinstance(found, list | tuple):
-        raise InputError(f"{word} returned a {type(found).__name__}, expected a list of episodes")
-    return cast(Episodes, found)
+    try:
+        episodes = [tuple(episode) for episode in found]
+    except TypeError:
+        episodes = []
+    if not episodes or not all(isinstance(call, Call) for each in episodes for call in each):
+        raise InputError(f"{word} returned no episodes: expected sequences of girih.Call")
+    return episodes

@@ -31,7 +31,8 @@ class Adapters:
         settings: Settings,
     ) -> None:
         self._names = {name.replace(".", "/"): (name, bias) for name, bias in names.items()}
-        tensors = Weights(arrays)
+        used = [name for pair in self._names.values() for name in pair if name is not None]
+        tensors = Weights({name: arrays[name] for name in used})
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             modules = {

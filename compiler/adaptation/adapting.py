@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 from numpy.typing import NDArray
+from torch import Tensor
 from torch_mlir import ir
 
 from girih.compiler.adaptation.adapters import Adapters
 from girih.compiler.adaptation.checkpoint import Checkpoint, digest
-from girih.compiler.adaptation.episodes import Episodes, episodes_of
+from girih.compiler.adaptation.episodes import checked
 from girih.compiler.adaptation.integers import IntegerGraph
 from girih.compiler.adaptation.settings import Settings
 from girih.compiler.adaptation.student import Student
@@ -34,7 +34,7 @@ from girih.compiler.compilation import (
 )
 from girih.compiler.context import create_context
 from girih.compiler.differentiable.graph import TorchGraph
-from girih.compiler.episodes import Episode
+from girih.compiler.episodes import Call, Episode
 from girih.compiler.patches import Patch
 from girih.compiler.pipeline import (
     Dump,
@@ -54,14 +54,14 @@ from girih.runtime.target import Target
 Array = NDArray[Any]
 
 _OBSERVED = 6
-"""Episodes that calibrate where nothing else is given."""
+"""Episodes that ranges come from where no calibration is given."""
 
 
 def adapt(
     module: Module | Mapping[str, Entry | tuple[Module, Inputs]],
     example_inputs: Inputs | None = None,
     *,
-    episodes: Episodes,
+    episodes: Sequence[Sequence[Call]],
     folder: str | Path,
     target: str | Path | Target = "edge",
     recipe: str | Path | Recipe = "w8a8",
@@ -88,13 +88,12 @@ def adapt(
     Args:
         module: as for `girih.compile`.
         example_inputs: as for `girih.compile`.
-        episodes: what to learn from: each a sequence of calls ``(entry, inputs)`` that begins with
-            empty states, inputs without states; of a model of one entry, inputs do.
+        episodes: what to learn from: calls from empty states on.
         folder: for the checkpoint and `losses.json`. An adaptation that was stopped goes on there,
             to the same result.
         target: as for `girih.compile`.
         recipe: as for `girih.compile`; not ``float``.
-        calibration: as for `girih.compile`; the calls of the first episodes where none are given.
+        calibration: as for `girih.compile`; the first episodes where none is given.
         patches: as for `girih.compile`.
         steps: see `girih.compiler.adaptation.settings.Settings`, as for all that follow.
         batch: episodes a step.
@@ -130,29 +129,24 @@ def adapt(
         raise CompilationError(
             f"recipe {recipe.name!r} leaves all numbers float: adaptation is for integers"
         )
-    known = episodes_of(entries, episodes)
+    known = checked(entries, episodes)
     place = _place(folder)
     context = create_context()
     with context, ir.Location.unknown():
         graph, parameters = import_entries(entries, patches, progress)
         imported = dict(parameters)
         compilation = Compilation(parameters, target)
-        set_calibration(
-            compilation, entries, known[:_OBSERVED] if calibration is None else calibration
-        )
-        checkpoint = Checkpoint(
-            place, digest(settings, recipe, parameters, _arrays(known, compilation))
-        )
-        checkpoint.read()
+        set_calibration(compilation, entries, calibration or known[:_OBSERVED])
+        run = digest(settings, recipe, imported, _arrays(known, compilation))
+        checkpoint = Checkpoint(place, run)
+        checkpoint.read()  # another adaptation's is refused before any work
         run_passes(graph, float_passes(), compilation, progress=progress)
-        original = TorchGraph(copy_module(graph))
-        teacher = Teacher(original, Weights(compilation.parameters))
+        teacher = Teacher(TorchGraph(copy_module(graph)), _tensors(graph, compilation.parameters))
         run_passes(graph, shaping_passes(recipe), compilation, progress=progress)
         if settings.steps:
-            weights = _train(
+            compilation.parameters |= _train(
                 graph, compilation, recipe, teacher, known, settings, checkpoint, progress
             )
-            compilation.parameters |= weights
         run_passes(graph, integer_passes(recipe), compilation, progress=progress)
         return finish(graph, list(entries), compilation, recipe, imported, Dump(), progress)
 
@@ -168,7 +162,7 @@ def _train(
     progress: Callable[[str], None],
 ) -> dict[str, Array]:
     """Trained weights by name, for a graph that is float still and calibrated."""
-    # Factors of smoothing come from the weights as they were, wherever training goes on.
+    # Ranges and factors come from the weights as they were, wherever training goes on.
     first = replace(compilation, parameters=dict(compilation.parameters))
     run_passes(copy_module(graph), integer_passes(recipe, notes=True), first)
     floats = TorchGraph(copy_module(graph))
@@ -177,7 +171,7 @@ def _train(
     trainer = Trainer(
         student=Student(floats, integers, compilation.units),
         teacher=teacher,
-        parameters=Weights(used_parameters(graph, compilation.parameters)),
+        parameters=_tensors(graph, compilation.parameters),
         requantize=Requantizer(graph, compilation, recipe, integers),
         episodes=episodes,
         settings=settings,
@@ -204,15 +198,23 @@ class Requantizer:
         self.integers.load(module, used_parameters(module, parameters))
 
 
-def _arrays(episodes: Sequence[Episode], compilation: Compilation) -> list[tuple[str, list[Array]]]:
-    calls = [
-        (call.entry, [each.numpy() for each in call.inputs])
-        for call in chain.from_iterable(episodes)
-    ]
-    lengths = [(f"{len(episode)} calls", list[Array]()) for episode in episodes]
-    seen = [*chain.from_iterable(compilation.episodes)]
-    seen += [(name, inputs) for name, every in compilation.calibration.items() for inputs in every]
-    return [*lengths, *calls, *seen]
+def _tensors(graph: ir.Module, parameters: Mapping[str, Array]) -> dict[str, Tensor]:
+    return dict(Weights(used_parameters(graph, parameters)))
+
+
+def _arrays(
+    episodes: Sequence[Episode], compilation: Compilation
+) -> Iterator[tuple[str, Sequence[Array]]]:
+    """All that is learnt from or observed, with the names that belong to it."""
+    for episode in episodes:
+        yield f"{len(episode)} calls", ()
+        for call in episode:
+            yield call.entry, [each.numpy() for each in call.inputs]
+    for observed in compilation.episodes:
+        yield f"{len(observed)} calls", ()
+        yield from observed
+    for name, examples in compilation.calibration.items():
+        yield from ((name, arrays) for arrays in examples)
 
 
 def _place(folder: str | Path) -> Path:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +48,12 @@ class Checkpoint:
         path = self.folder / STATE
         if not path.exists():
             return Progress()
+        content = path.read_bytes()
         try:
-            kept = torch.load(path, weights_only=True)
+            kept = torch.load(BytesIO(content), weights_only=True)
             progress = Progress(kept["losses"], kept["adapters"], kept["optimizer"])
             run = kept["run"]
-        except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        except Exception as error:  # what a damaged file raises depends on where the damage is
             raise InputError(f"{path}: not the state of an adaptation; remove it") from error
         if run != self.run:
             raise InputError(
@@ -79,7 +80,7 @@ def digest(
     settings: Settings,
     recipe: Recipe,
     parameters: Mapping[str, NDArray[Any]],
-    examples: Iterable[tuple[str, Iterable[NDArray[Any]]]],
+    examples: Iterable[tuple[str, Sequence[NDArray[Any]]]],
 ) -> str:
     """Tells adaptations apart: the same digest leads to the same weights."""
     known = hashlib.sha256(f"{settings.model_dump_json()}{recipe.model_dump_json()}".encode())

@@ -1,89 +1,56 @@
-"""Episodes as a user gives them: checked, and as calls of the model's entries."""
+"""Episodes as a user gives them: checked, before a model is imported."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from girih.compiler.compilation import Entry
 from girih.compiler.episodes import Call, Episode
+from girih.compiler.precision import widened
 from girih.runtime.errors import InputError
 
-Episodes = Sequence[Sequence[Any]]
-"""Each a sequence of `Call` or ``(entry, inputs)``; of one entry, the inputs of one call."""
 
-
-def episodes_of(entries: Mapping[str, Entry], episodes: Episodes) -> list[Episode]:
-    """Episodes of calls with tensors of the right shapes and types; raises `InputError`."""
+def checked(entries: Mapping[str, Entry], episodes: Sequence[Sequence[Call]]) -> list[Episode]:
+    """The same episodes, with inputs of the model's types; raises `InputError` for what differs."""
     if not episodes:
         raise InputError("no episodes are given: at least one is needed")
-    found: list[Episode] = []
-    for number, given in enumerate(episodes):
-        calls = [
-            _call(entries, name, inputs, f"episode {number}")
-            for name, inputs in _calls(entries, given)
-        ]
-        if not calls:
-            raise InputError(f"episode {number} has no calls")
-        found.append(tuple(calls))
-    return found
+    for number, episode in enumerate(episodes):
+        if not episode or not all(isinstance(call, Call) for call in episode):
+            raise InputError(f"episode {number} is no sequence of girih.Call")
+    return [
+        tuple(_call(entries, call, f"episode {number}") for call in episode)
+        for number, episode in enumerate(episodes)
+    ]
 
 
-def _calls(entries: Mapping[str, Entry], given: Sequence[Any]) -> list[tuple[str, Sequence[Any]]]:
-    calls: list[tuple[str, Sequence[Any]]] = []
-    for each in given:
-        if isinstance(each, Call):
-            calls.append((each.entry, each.inputs))
-        elif isinstance(each, tuple) and len(each) == 2 and isinstance(each[0], str):
-            calls.append(cast(tuple[str, Sequence[Any]], each))
-        elif len(entries) == 1:
-            return [(next(iter(entries)), given)]
-        else:
-            raise InputError(
-                f"an episode holds a {type(each).__name__}, expected calls (entry, inputs)"
-            )
-    return calls
-
-
-def _call(entries: Mapping[str, Entry], name: str, inputs: Sequence[Any], place: str) -> Call:
-    if name not in entries:
-        raise InputError(f"{place}: no entry point {name!r}, the model has {', '.join(entries)}")
-    entry = entries[name]
+def _call(entries: Mapping[str, Entry], call: Call, place: str) -> Call:
+    if call.entry not in entries:
+        known = ", ".join(entries)
+        raise InputError(f"{place}: no entry point {call.entry!r}, the model has {known}")
+    entry = entries[call.entry]
     expected = [tensor for index, tensor in enumerate(entry.tensors) if index not in entry.reads]
-    tensors = [_tensor(each, place) for each in inputs]
-    shapes = [list(each.shape) for each in tensors]
-    wanted = [list(each.shape) for each in expected]
-    if shapes != wanted:
-        raise InputError(f"{place}: inputs of {name!r} have shapes {shapes}, expected {wanted}")
-    for found, model in zip(tensors, expected, strict=True):
-        if not np.can_cast(_dtype(found), _dtype(model), "same_kind"):
-            raise InputError(
-                f"{place}: an input of {name!r} is {found.dtype}, expected {model.dtype}"
-            )
-    return Call(
-        name,
-        tuple(
-            found.float() if model.is_floating_point() else found.to(model.dtype)
-            for found, model in zip(tensors, expected, strict=True)
-        ),
-    )
-
-
-def _tensor(value: Any, place: str) -> Tensor:
-    if isinstance(value, Tensor):
-        return value.detach()
-    try:
-        return torch.from_numpy(np.array(value))
-    except (TypeError, ValueError) as error:
+    found, wanted = _shapes(call.inputs), _shapes(expected)
+    if found != wanted:
         raise InputError(
-            f"{place}: an input is a {type(value).__name__}, expected a tensor"
-        ) from error
+            f"{place}: inputs of {call.entry!r} have shapes {found}, expected {wanted}"
+        )
+    for given, model in zip(call.inputs, expected, strict=True):
+        if not np.can_cast(_dtype(given), _dtype(model), "same_kind"):
+            raise InputError(
+                f"{place}: an input of {call.entry!r} is {given.dtype}, expected {model.dtype}"
+            )
+    types = [widened(model.dtype) for model in expected]
+    inputs = zip(call.inputs, types, strict=True)
+    return Call(call.entry, tuple(given.detach().to(type_) for given, type_ in inputs))
+
+
+def _shapes(tensors: Sequence[Any]) -> list[list[int]]:
+    return [list(each.shape) for each in tensors]
 
 
 def _dtype(tensor: Tensor) -> np.dtype[Any]:
-    wide = tensor.float() if tensor.is_floating_point() else tensor
-    return wide.new_empty(0).numpy().dtype
+    return widened(tensor.detach()).new_empty(0).numpy().dtype

@@ -29,7 +29,7 @@ class Settings(BaseModel):
 
     steps: int = Field(default=100, ge=0)
     batch: int = Field(default=4, ge=1)
-    rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    rate: float = Field(default=1e-3, gt=0, le=1)
     rank: int = Field(default=16, ge=1)
     match: tuple[str, ...] = Field(default=("*",), min_length=1)
     tied: bool = False

@@ -75,7 +75,10 @@ class Trainer:
         for number in self._batch(step):
             loss = self._loss(number, leaves) / self.settings.batch
             if not torch.isfinite(loss):
-                raise CompilationError(f"the loss of step {step + 1} is no number: lower the rate")
+                raise CompilationError(
+                    f"the loss of step {step + 1} is no number: an example holds none, or the rate "
+                    "is too high"
+                )
             if loss.requires_grad:
                 loss.backward()
             total += loss.item()

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from torch_mlir import ir
 
-from girih.compiler.adaptation.episodes import Episodes, episodes_of
+from girih.compiler.adaptation.episodes import checked
 from girih.compiler.compilation import (
     Calibration,
     Entry,
@@ -29,7 +29,7 @@ from girih.compiler.compression.search import RESOURCES, Budget, Point, Search, 
 from girih.compiler.compression.store import Store
 from girih.compiler.compression.work import Progress, Workbench
 from girih.compiler.context import create_context
-from girih.compiler.episodes import Episode
+from girih.compiler.episodes import Call, Episode
 from girih.compiler.patches import Patch
 from girih.compiler.pipeline import float_passes, run_passes
 from girih.compiler.recipe import PRESETS, Recipe
@@ -46,7 +46,7 @@ def compress(
     module: Module | Mapping[str, Entry | tuple[Module, Inputs]],
     example_inputs: Inputs | None = None,
     *,
-    episodes: Episodes,
+    episodes: Sequence[Sequence[Call]],
     budget: Mapping[str, float],
     folder: str | Path,
     calibration: Calibration | None = None,
@@ -98,7 +98,7 @@ def compress(
     folder = Path(folder)
     if not folder.parent.is_dir():
         raise CompilationError(f"{folder}: no folder {folder.parent}")
-    known = episodes_of(entries, episodes)
+    known = checked(entries, episodes)
     calls = Counter(call.entry for episode in known for call in episode)
     often = {name: calls[name] / len(known) for name in entries}
     progress("import", 0, 2)
