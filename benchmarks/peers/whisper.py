@@ -19,8 +19,8 @@ tensor, such as the range of activations, does not see tokens that are yet to co
 
 from __future__ import annotations
 
-import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -144,18 +144,20 @@ def in_torch(model: Any, note: str = "") -> Quantized:
 
 def serve(quantize: Callable[[str, Path], Quantized]) -> None:
     """Answer one case; `quantize` makes a recipe's model of a folder's."""
-    case, answers = json.load(sys.stdin), sys.stdout
+    case = json.load(sys.stdin)
+    # Tools write to the standard output that they found, some of them from C++.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
     def answer(**values: Any) -> None:
         print(json.dumps(values), file=answers, flush=True)
 
-    with contextlib.redirect_stdout(sys.stderr):
-        quantized = quantize(case["recipe"], Path(case["model"]))
-        answer(bytes=quantized.bytes, note=quantized.note)
-        for clip in map(Path, case["clips"]):
-            with np.load(clip) as given:
-                features, teacher = given["features"], given["tokens"].tolist()
-            logits, said = listen(quantized.hear(features), case["rules"], teacher)
-            file = clip.with_suffix(".logits.npy")
-            np.save(file, logits)
-            answer(tokens=said, logits=str(file))
+    quantized = quantize(case["recipe"], Path(case["model"]))
+    answer(bytes=quantized.bytes, note=quantized.note)
+    for clip in map(Path, case["clips"]):
+        with np.load(clip) as given:
+            features, teacher = given["features"], given["tokens"].tolist()
+        logits, said = listen(quantized.hear(features), case["rules"], teacher)
+        file = clip.with_suffix(".logits.npy")
+        np.save(file, logits)
+        answer(tokens=said, logits=str(file))
