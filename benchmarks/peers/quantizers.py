@@ -38,7 +38,6 @@ ENVIRONMENT = Peer(
         "onnxruntime==1.32.0",
         "onnx==1.23.2",
         "onnxscript==0.7.2",
-        "ninja==1.13.0",
     ),
 )
 
@@ -61,7 +60,11 @@ QUANTIZERS = {
     each.name: each
     for each in (
         Quantizer("nncf", "OpenVINO NNCF", ("int8 weights", "int4 weights")),
-        Quantizer("torchao", "torchao", ("int8 weights", "int8 dynamic", "int4 weights")),
+        Quantizer(
+            "torchao",
+            "torchao",
+            ("int8 weights", "int8 dynamic", "int4 weights", "int8 dynamic, int4 weights"),
+        ),
         Quantizer("onnxruntime", "ONNX Runtime", ("int8 dynamic",)),
         Quantizer("quanto", "optimum-quanto", ("int8 weights", "int4 weights")),
     )

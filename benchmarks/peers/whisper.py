@@ -97,8 +97,13 @@ def halves(model: Any) -> tuple[Any, Any]:
             super().__init__()
             self.decoder, self.head = model.model.decoder, model.proj_out
 
-        def forward(self, tokens: Any, hidden: Any) -> Any:
-            states = self.decoder(input_ids=tokens, encoder_hidden_states=hidden, use_cache=False)
+        def forward(self, tokens: Any, hidden: Any, cache: Any = None) -> Any:
+            states = self.decoder(
+                input_ids=tokens,
+                encoder_hidden_states=hidden,
+                past_key_values=cache,
+                use_cache=cache is not None,
+            )
             return self.head(states.last_hidden_state[:, -1])
 
     return Encode().eval(), Decode().eval()
@@ -115,8 +120,7 @@ def stored_bytes(model: Any) -> int:
             for name in tensor.__tensor_flatten__()[0]:
                 count(getattr(tensor, name))
         else:
-            storage = tensor.untyped_storage()
-            sizes[storage.data_ptr(), storage.nbytes()] = storage.nbytes()
+            sizes[tensor.data_ptr(), tensor.nbytes] = tensor.nbytes
 
     for tensor in itertools.chain(model.parameters(), model.buffers()):
         count(tensor)
@@ -124,18 +128,27 @@ def stored_bytes(model: Any) -> int:
 
 
 def in_torch(model: Any, note: str = "") -> Quantized:
-    """A PyTorch model whose linear layers a tool has replaced."""
+    """A PyTorch model whose linear layers a tool has replaced; it keeps keys and values."""
     import torch
+    from transformers import DynamicCache, EncoderDecoderCache
 
     encode, decode = halves(model)
 
     def hear(features: Any) -> Row:
-        with torch.inference_mode():
+        with torch.no_grad():
             hidden = encode(torch.from_numpy(features))
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        known: list[int] = []
 
         def row(tokens: Sequence[int]) -> Any:
-            with torch.inference_mode():
-                return decode(torch.tensor([list(tokens)]), hidden)[0].float().numpy()
+            same = 0
+            while same < min(len(known), len(tokens) - 1) and known[same] == tokens[same]:
+                same += 1
+            if same < len(known):
+                cache.crop(same - len(known))
+            known[same:] = tokens[same:]
+            with torch.no_grad():
+                return decode(torch.tensor([known[same:]]), hidden, cache)[0].numpy()
 
         return row
 

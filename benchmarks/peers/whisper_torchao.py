@@ -10,25 +10,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from torchao import quantization
+from torchao.prototype.quantization import int4
 from whisper import Quantized, in_torch, original, serve
 
 RECIPES = {
-    "int8 weights": lambda: quantization.Int8WeightOnlyConfig(),
-    "int8 dynamic": lambda: quantization.Int8DynamicActivationInt8WeightConfig(),
-    "int4 weights": lambda: quantization.Int4WeightOnlyConfig(
-        group_size=32, int4_packing_format="opaque"
-    ),
-    "intx 4 weights": lambda: quantization.IntxWeightOnlyConfig(
-        weight_dtype=torch.int4, granularity=quantization.granularity.PerGroup(32)
-    ),
+    "int8 weights": quantization.Int8WeightOnlyConfig(),
+    "int8 dynamic": quantization.Int8DynamicActivationInt8WeightConfig(),
+    # The released format of 4 bits is for GPUs alone.
+    "int4 weights": int4.PrototypeInt4WeightOnlyConfig(group_size=32),
+    "int8 dynamic, int4 weights": int4.Int8DynamicActivationInt4WeightConfig(group_size=32),
 }
 
 
 def quantize(recipe: str, folder: Path) -> Quantized:
     model = original(folder)
-    quantization.quantize_(model, RECIPES[recipe]())
+    quantization.quantize_(model, RECIPES[recipe])
     return in_torch(model)
 
 
