@@ -59,13 +59,17 @@ class Quantizer:
 QUANTIZERS = {
     each.name: each
     for each in (
-        Quantizer("nncf", "OpenVINO NNCF", ("int8 weights", "int4 weights")),
+        Quantizer(
+            "nncf",
+            "OpenVINO NNCF",
+            ("int8 weights", "int4 weights", "int4 weights, all, groups of 32"),
+        ),
         Quantizer(
             "torchao",
             "torchao",
             ("int8 weights", "int8 dynamic", "int4 weights", "int8 dynamic, int4 weights"),
         ),
-        Quantizer("onnxruntime", "ONNX Runtime", ("int8 dynamic",)),
+        Quantizer("onnxruntime", "ONNX Runtime", ("int8 dynamic", "int8 dynamic, by channel")),
         Quantizer("quanto", "optimum-quanto", ("int8 weights", "int4 weights")),
     )
 }
