@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -106,7 +107,7 @@ def ask(
     inputs = [ENVIRONMENT.requirements, sources, recipe, whisper.weights, checkpoint.rules]
     answer = Answer(hashlib.sha256(repr(inputs).encode()).hexdigest())
     if store.exists() and not fresh:
-        kept = _ANSWER.validate_json(store.read_bytes())
+        kept = _ANSWER.validate_python(json.loads(store.read_text()))
         answer = kept if kept.key == answer.key else answer
     missing = [clip for clip in clips if file_digest(clip.path) not in answer.clips]
     if not missing or answer.why:
@@ -154,6 +155,8 @@ def _run(tool: Quantizer, case: dict[str, Any]) -> Iterator[dict[str, Any]]:
         process.stdin.close()
         for line in process.stdout:
             yield json.loads(line)
+    if process.returncode < 0:
+        raise _FailureError(f"killed by {signal.Signals(-process.returncode).name}")
     if process.returncode != 0:
         said = log.read_text(errors="replace").strip().splitlines()
         raise _FailureError(said[-1] if said else f"ended with {process.returncode}")
@@ -180,4 +183,4 @@ def _weights(whisper: Whisper) -> Path:
 
 def _keep(answer: Answer, store: Path) -> None:
     with replacing(store) as file:
-        file.write(_ANSWER.dump_json(answer, indent=1))
+        file.write(json.dumps(asdict(answer), indent=1).encode())

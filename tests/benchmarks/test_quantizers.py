@@ -20,12 +20,15 @@ SAID = (1, 2, 3)
 
 # Says 1, 2, 3 and the end, with recipe "slip" the end after 1; fails at a clip of zeros.
 DRIVER = """
+import os
 import pathlib
 import numpy as np
 from whisper import Quantized, serve
 
 def quantize(recipe, folder):
     assert (folder / "config.json").exists()
+    if recipe == "killed":
+        os.kill(os.getpid(), 9)
     if recipe == "none":
         raise ValueError("no such kernel")
     calls = pathlib.Path(__file__).with_suffix(".calls")
@@ -36,7 +39,8 @@ def quantize(recipe, folder):
             raise ValueError("silence")
         with calls.open("a") as file:
             file.write("x")
-        return lambda tokens: 5 * np.eye(7, dtype=np.float32)[follows.get(tokens[-1], 4)]
+        scale = np.float32(np.nan if recipe == "nan" else 5)
+        return lambda tokens: scale * np.eye(7, dtype=np.float32)[follows.get(tokens[-1], 4)]
 
     return Quantized(1234, hear, "a note")
 
@@ -120,9 +124,16 @@ def test_a_slip_is_seen(quantizers: ModuleType, tmp_path: Path) -> None:
     assert slip.divergence > 1
 
 
+def test_what_is_no_number_stays_none(quantizers: ModuleType, tmp_path: Path) -> None:
+    for _ in range(2):
+        (broken,) = ask(quantizers, "nan", [Clip(tmp_path, 1)]).clips.values()
+        assert np.isnan(broken.divergence)
+
+
 def test_a_refusal_is_told_in_the_tool_s_words(quantizers: ModuleType, tmp_path: Path) -> None:
     answer = ask(quantizers, "none", [Clip(tmp_path, 1)])
     assert (answer.bytes, answer.why) == (None, "ValueError: no such kernel")
+    assert ask(quantizers, "killed", [Clip(tmp_path, 1)]).why == "killed by SIGKILL"
     # After the first clip: what was heard stays.
     answer = ask(quantizers, "exact", [Clip(tmp_path, 1), Clip(tmp_path, 0)])
     assert (len(answer.clips), answer.why) == (1, "ValueError: silence")
