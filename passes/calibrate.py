@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,7 +16,7 @@ from girih.passes.base import Compilation
 from girih.passes.correlations import Correlations
 from girih.passes.examples import functions_of, run_examples, runs_of
 from girih.passes.pruning.influence import Streams
-from girih.passes.statistics import HIDDEN, STATISTICS, argument_key
+from girih.passes.statistics import HIDDEN, STATISTICS, named_values
 from girih.runtime.errors import CompilationError
 
 
@@ -60,7 +59,9 @@ class Calibrate:
                 raise CompilationError(
                     f"entry {name!r} has no calibration inputs: pass calibration=[(...), ...]"
                 )
-        keys = {value: key for function in functions.values() for key, value in _named(function)}
+        keys = {
+            value: key for function in functions.values() for key, value in named_values(function)
+        }
         multiplied = {value for value in keys if _is_multiplied(value)}
         streams = {name: Streams(function) for name, function in functions.items()}
         correlations = Correlations(functions.values()) if self.correlations else None
@@ -103,15 +104,6 @@ def _name_values(function: func.FuncOp) -> None:
         if len(op.results) == 1 and not isinstance(op, func.ReturnOp):
             key = f"{function.name.value}.{index}"
             op.operation.attributes[STATISTICS] = ir.StringAttr.get(key)
-
-
-def _named(function: func.FuncOp) -> Iterator[tuple[str, ir.Value]]:
-    """Every value that has statistics, with their name."""
-    for index, argument in enumerate(function.entry_block.arguments):
-        yield argument_key(function, index), argument
-    for op in function.entry_block.operations:
-        if STATISTICS in op.operation.attributes:
-            yield op.operation.attributes[STATISTICS].value, op.results[0]
 
 
 def _magnitudes(array: NDArray[Any]) -> NDArray[Any]:

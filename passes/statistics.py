@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from torch_mlir import ir
 from torch_mlir.dialects import func
 
 STATISTICS = "mfm.statistics"
@@ -14,3 +17,12 @@ stretching the scale of all others."""
 def argument_key(function: func.FuncOp, index: int) -> str:
     """Name of the statistics of a function's argument."""
     return f"{function.name.value}.argument{index}"
+
+
+def named_values(function: func.FuncOp) -> Iterator[tuple[str, ir.Value]]:
+    """Every value that has statistics, with their name."""
+    for index, argument in enumerate(function.entry_block.arguments):
+        yield argument_key(function, index), argument
+    for op in function.entry_block.operations:
+        if STATISTICS in op.operation.attributes:
+            yield op.operation.attributes[STATISTICS].value, op.results[0]

@@ -15,13 +15,13 @@ from girih.dialects.arithmetic import packed_columns
 from girih.dialects.mfm.base import element, shape
 from girih.dialects.mfm.hollow import elementwise, hollow, is_hollow, once, same
 from girih.passes.base import Compilation, Unit
-from girih.passes.calibrate import STATISTICS
 from girih.passes.convert_torch_to_mfm import erase_unused
 from girih.passes.quantization import weights
 from girih.passes.quantization.groups import pack_rows
 from girih.passes.quantization.plan import Group, Plan, is_float_tensor, is_quantizable, is_weight
 from girih.passes.quantization.rules import Precisions
 from girih.passes.states import state_of
+from girih.passes.statistics import STATISTICS, argument_key
 from girih.passes.torch_to_mfm.rewriter import float_attribute, integer_attribute
 from girih.runtime.errors import CompilationError
 
@@ -95,8 +95,11 @@ class FunctionQuantizer:
             key = op.operation.attributes[STATISTICS]
             value.owner.attributes[STANDS_FOR] = key
             if group is not None:
-                unit = Unit(group.scale, group.factor, group.offset, group.maximum, group.below)
-                self.compilation.units.setdefault(key.value, unit)
+                self._note_unit(key.value, group)
+
+    def _note_unit(self, key: str, group: Group) -> None:
+        unit = Unit(group.scale, group.factor, group.offset, group.maximum, group.below)
+        self.compilation.units.setdefault(key, unit)
 
     def _note(self, value: ir.Value) -> None:
         if is_float_tensor(value):
@@ -121,6 +124,8 @@ class FunctionQuantizer:
                 new = block.add_argument(self._type(old, group.bits), old.location)
                 self.integers[old] = new
                 scales.append(group.scale)
+                if self.notes:
+                    self._note_unit(argument_key(self.function, index), group)
         self._old_arguments = count
         return scales
 

@@ -49,7 +49,7 @@ from girih.dialects.mfm.base import element
 from girih.dialects.mfm.hollow import once
 from girih.passes.base import Compilation, Unit
 from girih.passes.states import state_of
-from girih.passes.statistics import STATISTICS, argument_key
+from girih.passes.statistics import STATISTICS, argument_key, named_values
 
 STAYS_FLOAT = "mfm.stays_float"
 """Attribute of an operation that has an integer form and is better without it."""
@@ -137,13 +137,11 @@ class Plan:
 
     def keep(self, units: Mapping[str, Unit]) -> None:
         """Take units that were chosen before, for other weights."""
-        for group in self._groups.values():
-            for value in group.members:
-                owner = value.owner
-                if isinstance(owner, ir.Block) or STATISTICS not in owner.attributes:
-                    continue
-                unit = units.get(owner.attributes[STATISTICS].value)
+        for function in self._functions:
+            for key, value in named_values(function):
+                unit = units.get(key)
                 if unit is not None:
+                    group = self.group(value)
                     group.factor, group.maximum = unit.factor, unit.maximum
                     group.below = unit.below
 
