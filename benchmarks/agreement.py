@@ -114,13 +114,18 @@ def reference(model: Logits, features: Array, rules: Rules) -> Reference:
 def agreement(model: Logits, features: Array, rules: Rules, teacher: Reference) -> Agreement:
     """Compare a model with float32 on one window."""
     logits = _predictions(model, features, rules, teacher.tokens)
+    return compared(logits, greedy(model, features, rules), rules, teacher)
+
+
+def compared(logits: Array, tokens: Sequence[int], rules: Rules, teacher: Reference) -> Agreement:
+    """Compare with float32 the logits that follow its tokens, and what a model says by itself."""
     # What reaches the longest length never says its end.
     expected = [*teacher.tokens, rules.end][: len(logits)]
     return Agreement(
         predictions=len(expected),
         agreed=agreed_tokens(logits, expected, rules),
         divergence=float(divergence(teacher.logits, logits).sum()),
-        tokens=greedy(model, features, rules),
+        tokens=tuple(tokens),
     )
 
 

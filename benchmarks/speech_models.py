@@ -120,6 +120,10 @@ class Whisper:
         """A model on many clips, with a progress bar."""
         title = f"{self.checkpoint.name}: compare"
         found = [self.agreement(name, model, clip) for clip in track(clips, title)]
+        return self.summary(found, clips)
+
+    def summary(self, found: Sequence[Agreement], clips: Sequence[Spoken]) -> Score:
+        """What was found clip by clip as one score."""
         expected = [self.reference(clip).tokens for clip in clips]
         heard, originally = self._texts([each.tokens for each in found]), self._texts(expected)
         spoken = [clip.text for clip in clips]

@@ -90,8 +90,6 @@ class Quantize:
             if self.ranges != "largest":
                 clip_ranges(plan, functions, compilation, self.ranges, self.percentile)
             use_both_halves(plan.groups, compilation)
-        if self.notes:
-            compilation.units.update(plan.units())
         for function in functions:
             FunctionQuantizer(
                 function,

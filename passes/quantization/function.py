@@ -14,14 +14,14 @@ from girih.dialects import mfm
 from girih.dialects.arithmetic import packed_columns
 from girih.dialects.mfm.base import element, shape
 from girih.dialects.mfm.hollow import elementwise, hollow, is_hollow, once, same
-from girih.passes.base import Compilation
-from girih.passes.calibrate import STATISTICS
+from girih.passes.base import Compilation, Unit
 from girih.passes.convert_torch_to_mfm import erase_unused
 from girih.passes.quantization import weights
 from girih.passes.quantization.groups import pack_rows
 from girih.passes.quantization.plan import Group, Plan, is_float_tensor, is_quantizable, is_weight
 from girih.passes.quantization.rules import Precisions
 from girih.passes.states import state_of
+from girih.passes.statistics import STATISTICS, argument_key
 from girih.passes.torch_to_mfm.rewriter import float_attribute, integer_attribute
 from girih.runtime.errors import CompilationError
 
@@ -83,16 +83,23 @@ class FunctionQuantizer:
                     result_scales = self._return(op)
                 elif is_quantizable(op):
                     self.integers[op.result] = self.rules[type(op)](self, op)
-                    self._stands_for(op, self.integers[op.result])
+                    self._stands_for(op, self.integers[op.result], self.group(op))
                 elif not isinstance(op, mfm.ParameterOp) and not self._stay_exact(op):
                     self._stay_float(op)
         erase_unused(block)
         self._set_signature(argument_scales, result_scales)
 
-    def _stands_for(self, op: ir.OpView, value: ir.Value) -> None:
-        """Note which float operation's result a value takes the place of."""
+    def _stands_for(self, op: ir.OpView, value: ir.Value, group: Group | None) -> None:
+        """Note which float operation's result a value is, and, of integers, what they are worth."""
         if self.notes and STATISTICS in op.operation.attributes:
-            value.owner.attributes[STANDS_FOR] = op.operation.attributes[STATISTICS]
+            key = op.operation.attributes[STATISTICS]
+            value.owner.attributes[STANDS_FOR] = key
+            if group is not None:
+                self._note_unit(key.value, group)
+
+    def _note_unit(self, key: str, group: Group) -> None:
+        unit = Unit(group.scale, group.factor, group.offset, group.maximum, group.below)
+        self.compilation.units.setdefault(key, unit)
 
     def _note(self, value: ir.Value) -> None:
         if is_float_tensor(value):
@@ -117,6 +124,8 @@ class FunctionQuantizer:
                 new = block.add_argument(self._type(old, group.bits), old.location)
                 self.integers[old] = new
                 scales.append(group.scale)
+                if self.notes:
+                    self._note_unit(argument_key(self.function, index), group)
         self._old_arguments = count
         return scales
 
@@ -294,7 +303,7 @@ class FunctionQuantizer:
         if value is None:
             return False
         result = op.results[0]
-        self._stands_for(op, value)
+        self._stands_for(op, value, None)
         self.floats.add(result)
         self.integers[result] = self._quantized(value, self.groups[result])
         result.replace_all_uses_with(value)
@@ -316,7 +325,7 @@ class FunctionQuantizer:
             op.operation.operands[index] = self.real(operand)
         for result in op.results:
             if result in self.groups:
-                self._stands_for(op, result)
+                self._stands_for(op, result, None)
                 self.floats.add(result)
                 with ir.InsertionPoint.after(op):
                     self.integers[result] = self._quantized(result, self.groups[result])

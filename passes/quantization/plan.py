@@ -135,26 +135,15 @@ class Plan:
             for value in group.members:
                 self._constrain(group, value)
 
-    def units(self) -> dict[str, Unit]:
-        """What the integers of each value that has statistics are worth, by its key."""
-        return {
-            key: Unit(group.scale, group.factor, group.offset, group.maximum, group.below)
-            for key, group in self._named_groups()
-        }
-
     def keep(self, units: Mapping[str, Unit]) -> None:
         """Take units that were chosen before, for other weights."""
-        for key, group in self._named_groups():
-            if key in units:
-                unit = units[key]
-                group.factor, group.maximum, group.below = unit.factor, unit.maximum, unit.below
-
-    def _named_groups(self) -> Iterator[tuple[str, Group]]:
         for function in self._functions:
             for key, value in named_values(function):
-                group = self._groups.get(self._find(value))
-                if group is not None:
-                    yield key, group
+                unit = units.get(key)
+                if unit is not None:
+                    group = self.group(value)
+                    group.factor, group.maximum = unit.factor, unit.maximum
+                    group.below = unit.below
 
     @property
     def groups(self) -> Iterable[Group]:

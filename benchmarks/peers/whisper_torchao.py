@@ -1,0 +1,33 @@
+"""Quantizes Whisper with torchao; executed by the Python of torchao's own environment.
+
+See peers/whisper.py for what goes in and out. `quantize_` replaces the weights of all linear
+layers, the last one's too, whose table the embedding then no longer shares.
+"""
+
+# pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torchao import quantization
+from torchao.prototype.quantization import int4
+from whisper import Quantized, in_torch, original, serve
+
+RECIPES = {
+    "int8 weights": quantization.Int8WeightOnlyConfig(),
+    "int8 dynamic": quantization.Int8DynamicActivationInt8WeightConfig(),
+    # The released format of 4 bits is for GPUs alone.
+    "int4 weights": int4.PrototypeInt4WeightOnlyConfig(group_size=32),
+    "int8 dynamic, int4 weights": int4.Int8DynamicActivationInt4WeightConfig(group_size=32),
+}
+
+
+def quantize(recipe: str, folder: Path) -> Quantized:
+    model = original(folder)
+    quantization.quantize_(model, RECIPES[recipe])
+    return in_torch(model)
+
+
+if __name__ == "__main__":
+    serve(quantize)
