@@ -84,6 +84,10 @@ class Trainer:
             total += loss.item()
         optimizer.zero_grad()
         trained = [name for name, leaf in leaves.items() if leaf.grad is not None]
+        if not trained:
+            raise CompilationError(
+                f"the episodes of step {step + 1} reach no weight that is to be trained"
+            )
         torch.autograd.backward(
             [weights[name] for name in trained], [leaves[name].grad for name in trained]
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,17 @@ def test_bad_input(tmp_path: Path, options: dict[str, Any], sentence: str) -> No
     with pytest.raises(GirihError, match=sentence):
         adapted(folder, **options)
     assert not (folder / STATE).exists()
+
+
+def test_episodes_that_train_nothing(tmp_path: Path) -> None:
+    other = nn.Sequential(OrderedDict(other=nn.Linear(8, 4))).eval()
+    with pytest.raises(GirihError, match="the episodes of step 1 reach no weight that is to be"):
+        adapt(
+            {"one": (model(), (X,)), "two": (other, (X,))},
+            episodes=[[Call("one", (X,))]],
+            folder=tmp_path / "state",
+            match=("other",),
+        )
 
 
 def test_bad_folders(tmp_path: Path) -> None:
