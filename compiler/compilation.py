@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.export import ExportedProgram
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
+from girih.compiler.calibration import Calibration, set_calibration
 from girih.compiler.codegen import generate
 from girih.compiler.context import create_context
-from girih.compiler.episodes import Call, Episode
+from girih.compiler.entries import Entry, Inputs, Module, entries_of
 from girih.compiler.exporting import export
 from girih.compiler.importing import Importer
 from girih.compiler.iree import compile_to_vmfb, host_cpu
@@ -32,7 +28,6 @@ from girih.compiler.pipeline import (
     run_passes,
     to_bytecode,
 )
-from girih.compiler.precision import widened
 from girih.compiler.program import MAPPING, CompiledProgram
 from girih.compiler.recipe import Recipe
 from girih.compiler.recipe_table import RECIPE_TABLE
@@ -47,9 +42,6 @@ from girih.runtime.errors import CompilationError
 from girih.runtime.executable import Executable
 from girih.runtime.target import Target
 
-Module = torch.nn.Module | ExportedProgram
-Inputs = Sequence[Tensor] | Mapping[str, Any]
-
 
 class ExportWarning(UserWarning):
     """The exported program does not compute what the module computes."""
@@ -57,32 +49,6 @@ class ExportWarning(UserWarning):
 
 class DecisionWarning(UserWarning):
     """The program is for inputs that have the examples' values where the module reads them."""
-
-
-Example = Sequence[Any] | Mapping[str, Any]
-Calibration = Sequence[Example] | Mapping[str, Sequence[Example]] | Sequence[Episode]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An entry point with states: tensors that stay on the device from call to call.
-
-    `inputs` are tensors by position, or by name as keyword arguments, where what is not a tensor
-    is part of the program. `reads` maps argument positions, and `writes` result positions, to
-    state names. Entries that mention the same name share the tensor. ``(module, inputs)`` is an
-    entry without states.
-    """
-
-    module: Module
-    inputs: Inputs
-    reads: Mapping[int, str] = field(default_factory=dict[int, str])
-    writes: Mapping[int, str] = field(default_factory=dict[int, str])
-
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        """The program's arguments, in order."""
-        values = self.inputs.values() if isinstance(self.inputs, Mapping) else self.inputs
-        return tuple(value for value in values if isinstance(value, Tensor))
 
 
 def compile(
@@ -227,48 +193,6 @@ def import_entries(
     return graph, importer.parameters
 
 
-def entries_of(
-    module: Module | Mapping[str, Entry | tuple[Module, Inputs]], example_inputs: Inputs | None
-) -> dict[str, Entry]:
-    """What is to be compiled, by name, checked; raises `CompilationError`."""
-    if not isinstance(module, Mapping):
-        if example_inputs is None:
-            raise CompilationError("compile needs example_inputs, a tuple of tensors")
-        return {"main": _entry("main", Entry(module, example_inputs))}
-    if example_inputs is not None:
-        raise CompilationError("with several entries, each brings its own example inputs")
-    if not module:
-        raise CompilationError("found no entry point to compile")
-    return {
-        name: _entry(name, entry if isinstance(entry, Entry) else Entry(*entry))
-        for name, entry in module.items()
-    }
-
-
-def _entry(name: str, entry: Entry) -> Entry:
-    inputs: Inputs = entry.inputs
-    if isinstance(inputs, Tensor):
-        inputs = (inputs,)
-    elif not isinstance(inputs, Mapping):
-        inputs = tuple(inputs)
-    if not name.isidentifier():
-        raise CompilationError(f"entry name {name!r} is not an identifier")
-    module: object = entry.module
-    if not isinstance(module, torch.nn.Module | ExportedProgram):
-        raise CompilationError(
-            f"entry {name!r} is a {type(entry.module).__name__}, expected a torch.nn.Module or a "
-            "torch.export.ExportedProgram"
-        )
-    values: Sequence[object] = () if isinstance(inputs, Mapping) else inputs
-    for index, value in enumerate(values):
-        if not isinstance(value, Tensor):
-            raise CompilationError(
-                f"example input {index} of entry {name!r} is a {type(value).__name__}, "
-                "expected a torch.Tensor"
-            )
-    return Entry(entry.module, inputs, entry.reads, entry.writes)
-
-
 def _fixed(name: str, lines: Sequence[str]) -> str:
     more = f" and {len(lines) - 3} more lines" if len(lines) > 3 else ""
     return (
@@ -276,98 +200,6 @@ def _fixed(name: str, lines: Sequence[str]) -> str:
         "the program holds for inputs with the values of the example there (sizes of images, "
         "padding)"
     )
-
-
-def set_calibration(
-    compilation: Compilation, entries: Mapping[str, Entry], calibration: Calibration | None
-) -> None:
-    """Give the `calibrate` pass its inputs; raises `CompilationError` for those that do not fit.
-
-    An entry of which there is none runs on its example inputs.
-    """
-    episodes = _episodes(calibration)
-    if episodes is None:
-        compilation.calibration = _examples(entries, cast(Any, calibration))
-        return
-    called = {call.entry for episode in episodes for call in episode}
-    unknown = called - set(entries)
-    if unknown:
-        raise CompilationError(
-            f"calibration calls {', '.join(sorted(unknown))}, expected {', '.join(entries)}"
-        )
-    compilation.episodes = [
-        [(call.entry, _inputs(call, entries[call.entry])) for call in episode]
-        for episode in episodes
-    ]
-    others = {name: entry for name, entry in entries.items() if name not in called}
-    compilation.calibration = _examples(others, {})
-
-
-def _episodes(calibration: Calibration | None) -> list[Episode] | None:
-    """The episodes that a calibration is, or None for one of inputs."""
-    if calibration is None or isinstance(calibration, Mapping) or not calibration:
-        return None
-    first = calibration[0]
-    if not isinstance(first, Sequence) or not first or not isinstance(first[0], Call):
-        return None
-    return [tuple(cast(Episode, episode)) for episode in calibration]
-
-
-def _inputs(call: Call, entry: Entry) -> list[NDArray[Any]]:
-    expected = [
-        tuple(tensor.shape)
-        for index, tensor in enumerate(entry.tensors)
-        if index not in entry.reads
-    ]
-    found = [tuple(tensor.shape) for tensor in call.inputs]
-    if found != expected:
-        raise CompilationError(
-            f"a call of entry {call.entry!r} has inputs of shapes {found}, expected {expected}"
-        )
-    return [widened(tensor).detach().numpy() for tensor in call.inputs]
-
-
-def _examples(
-    entries: Mapping[str, Entry],
-    calibration: Sequence[Example] | Mapping[str, Sequence[Example]] | None,
-) -> dict[str, list[list[NDArray[Any]]]]:
-    """The inputs to calibrate each entry with, checked."""
-    if calibration is None:
-        calibration = {}
-    if not isinstance(calibration, Mapping):
-        if len(entries) != 1:
-            raise CompilationError("with several entries, calibration is a mapping by entry")
-        calibration = {next(iter(entries)): calibration}
-    unknown = set(calibration) - set(entries)
-    if unknown:
-        raise CompilationError(
-            f"calibration names {', '.join(sorted(unknown))}, expected {', '.join(entries)}"
-        )
-    examples: dict[str, list[list[NDArray[Any]]]] = {}
-    for name, entry in entries.items():
-        tuples = calibration.get(name) or [entry.tensors]
-        examples[name] = [_example(name, entry, values) for values in tuples]
-    return examples
-
-
-def _example(
-    name: str, entry: Entry, values: Sequence[Any] | Mapping[str, Any]
-) -> list[NDArray[Any]]:
-    if isinstance(values, Tensor | np.ndarray):
-        values = (values,)
-    elif isinstance(values, Mapping) and isinstance(entry.inputs, Mapping):
-        values = [values[key] for key, v in entry.inputs.items() if isinstance(v, Tensor)]
-    arrays = [
-        widened(value).detach().numpy() if isinstance(value, Tensor) else np.asarray(value)
-        for value in values
-    ]
-    found = [tuple(array.shape) for array in arrays]
-    expected = [tuple(value.shape) for value in entry.tensors]
-    if found != expected:
-        raise CompilationError(
-            f"calibration of entry {name!r} has shapes {found}, expected {expected}"
-        )
-    return arrays
 
 
 def _functions(module: ir.Module) -> list[func.FuncOp]:

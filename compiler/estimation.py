@@ -9,8 +9,9 @@ from typing import overload
 from torch import nn
 from torch_mlir import ir
 
-from girih.compiler.compilation import Entry, Inputs, Module, entries_of, import_entries
+from girih.compiler.compilation import import_entries
 from girih.compiler.context import create_context
+from girih.compiler.entries import Entry, Inputs, Module, entries_of
 from girih.compiler.hollow import hollowed, with_hollow_inputs
 from girih.compiler.parallel import time_parallel
 from girih.compiler.patches import Patch

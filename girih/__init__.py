@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from girih.compiler.adaptation.adapting import adapt
     from girih.compiler.artifact import load
     from girih.compiler.checkpoint import empty_weights, load_checkpoint
-    from girih.compiler.compilation import DecisionWarning, Entry, ExportWarning, compile
+    from girih.compiler.compilation import DecisionWarning, ExportWarning, compile
     from girih.compiler.compression.compress import compress
     from girih.compiler.compression.result import Compression
+    from girih.compiler.entries import Entry
     from girih.compiler.episodes import Call, Episode
     from girih.compiler.estimation import estimate
     from girih.compiler.generator import (
@@ -89,7 +90,7 @@ _HOMES = {
     "CompilationError": "girih.runtime.errors",
     "Compression": "girih.compiler.compression.result",
     "Episode": "girih.compiler.episodes",
-    "Entry": "girih.compiler.compilation",
+    "Entry": "girih.compiler.entries",
     "EntryPoint": "girih.compiler.program",
     "DecisionWarning": "girih.compiler.compilation",
     "ExportWarning": "girih.compiler.compilation",

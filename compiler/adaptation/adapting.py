@@ -20,20 +20,11 @@ from girih.compiler.adaptation.student import Student
 from girih.compiler.adaptation.targets import trained_weights
 from girih.compiler.adaptation.teacher import Teacher
 from girih.compiler.adaptation.training import Trainer
-from girih.compiler.compilation import (
-    Calibration,
-    Entry,
-    Inputs,
-    Module,
-    entries_of,
-    finish,
-    import_entries,
-    refuse_several,
-    set_calibration,
-    used_parameters,
-)
+from girih.compiler.calibration import Calibration, set_calibration
+from girih.compiler.compilation import finish, import_entries, refuse_several, used_parameters
 from girih.compiler.context import create_context
 from girih.compiler.differentiable.graph import TorchGraph
+from girih.compiler.entries import Entry, Inputs, Module, entries_of
 from girih.compiler.episodes import Call, Episode
 from girih.compiler.patches import Patch
 from girih.compiler.pipeline import (

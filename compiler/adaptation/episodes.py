@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from girih.compiler.compilation import Entry
+from girih.compiler.entries import Entry
 from girih.compiler.episodes import Call, Episode
 from girih.compiler.precision import widened
 from girih.runtime.errors import InputError

@@ -12,15 +12,8 @@ import numpy as np
 from torch_mlir import ir
 
 from girih.compiler.adaptation.episodes import checked
-from girih.compiler.compilation import (
-    Calibration,
-    Entry,
-    Inputs,
-    Module,
-    entries_of,
-    import_entries,
-    set_calibration,
-)
+from girih.compiler.calibration import Calibration, set_calibration
+from girih.compiler.compilation import import_entries
 from girih.compiler.compression.cost import Simulator
 from girih.compiler.compression.measure import Evaluator, Metric, float16_bytes
 from girih.compiler.compression.moves import Kind, Move, alone, moves_of, with_moves
@@ -29,6 +22,7 @@ from girih.compiler.compression.search import RESOURCES, Budget, Point, Search, 
 from girih.compiler.compression.store import Store
 from girih.compiler.compression.work import Progress, Workbench
 from girih.compiler.context import create_context
+from girih.compiler.entries import Entry, Inputs, Module, entries_of
 from girih.compiler.episodes import Call, Episode
 from girih.compiler.patches import Patch
 from girih.compiler.pipeline import float_passes, run_passes

@@ -10,8 +10,9 @@ from torch import nn
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
-from girih.compiler.compilation import Entry, import_entries
+from girih.compiler.compilation import import_entries
 from girih.compiler.context import create_context
+from girih.compiler.entries import Entry
 from girih.compiler.hollow import hollowed, with_hollow_inputs
 from girih.compiler.patches import Patch
 from girih.compiler.pipeline import Dump, copy_module, graph_passes, run_passes

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 from transformers.cache_utils import DynamicCache
 
-from girih.compiler.compilation import Entry
+from girih.compiler.entries import Entry
 from girih.compiler.generation.agreement import cache_of, refuse_disagreement
 from girih.compiler.generation.features import (
     Tower,

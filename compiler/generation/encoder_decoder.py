@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
-from girih.compiler.compilation import Entry
+from girih.compiler.entries import Entry
 from girih.compiler.generation.agreement import cache_of, refuse_disagreement
 from girih.compiler.generation.decoder_only import CALIBRATION_TOKENS
 from girih.compiler.generation.features import end_tokens

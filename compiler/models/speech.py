@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from girih.compiler.compilation import Entry, compile
+from girih.compiler.compilation import compile
+from girih.compiler.entries import Entry
 from girih.compiler.episodes import Call, Episode
 from girih.compiler.models.whisper import WhisperDecode, WhisperEncode, pretrained
 from girih.compiler.program import CompiledProgram

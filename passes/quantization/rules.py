@@ -83,10 +83,10 @@ class Precisions:
 
     def of_input(self, weight: str) -> Activations:
         """Bits of what a weight is multiplied with."""
-        said = [
-            rule.activations for rule in self._rules_for(weight) if rule.activations is not None
-        ]
-        return said[-1] if said else self.activations
+        bits = self.activations
+        for rule in self._rules_for(weight):
+            bits = bits if rule.activations is None else rule.activations
+        return bits
 
     def _rules_for(self, weight: str) -> list[NodeRule]:
         """The rules that hold for a weight, the one that counts most last."""

@@ -12,9 +12,10 @@ import transformers as hf
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
-from girih.compiler.compilation import entries_of, import_entries
+from girih.compiler.compilation import import_entries
 from girih.compiler.context import create_context
 from girih.compiler.costs import cost, is_work
+from girih.compiler.entries import entries_of
 from girih.compiler.pipeline import Dump, copy_module, graph_passes, run_passes
 from girih.compiler.recipe import Recipe
 from girih.compiler.timing import time_graph

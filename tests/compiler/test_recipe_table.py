@@ -13,8 +13,9 @@ from rich.console import Console
 from torch import nn
 from torch_mlir import ir
 
-from girih.compiler.compilation import entries_of, import_entries
+from girih.compiler.compilation import import_entries
 from girih.compiler.context import create_context
+from girih.compiler.entries import entries_of
 from girih.compiler.pipeline import graph_passes, run_passes
 from girih.compiler.recipe import Pruning, Recipe
 from girih.compiler.recipe_table import RecipeTable, Row

@@ -12,7 +12,7 @@ import transformers as hf
 from torch import Tensor
 
 import girih
-from girih.compiler.compilation import Entry
+from girih.compiler.entries import Entry
 from girih.compiler.generation.decoder_only import DecoderOnly
 from girih.compiler.generation.encoder_decoder import EncoderDecoder
 from girih.runtime.errors import CompilationError

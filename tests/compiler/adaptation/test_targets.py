@@ -9,8 +9,9 @@ from torch_mlir import ir
 
 from girih.compiler.adaptation.settings import Settings
 from girih.compiler.adaptation.targets import trained_weights
-from girih.compiler.compilation import entries_of, import_entries
+from girih.compiler.compilation import import_entries
 from girih.compiler.context import create_context
+from girih.compiler.entries import entries_of
 from girih.compiler.pipeline import float_passes, run_passes
 from girih.passes.base import Compilation
 

@@ -6,9 +6,10 @@ import torch
 from torch import nn
 from torch_mlir import ir
 
-from girih.compiler.compilation import entries_of, import_entries
+from girih.compiler.compilation import import_entries
 from girih.compiler.compression.hierarchy import Node, block_of, nodes, tables
 from girih.compiler.context import create_context
+from girih.compiler.entries import entries_of
 from girih.compiler.pipeline import float_passes, run_passes
 from girih.passes.base import Compilation
 
