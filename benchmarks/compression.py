@@ -15,7 +15,6 @@ import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from agreement import Agreement
 from kept import ROOT, file_digest
@@ -151,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         title = f"Whisper {name}, {options.clips} clips, {tokens.pop()} tokens"
         grid = Grid(title, HEADER, [row.cells() for row in found])
         console.print(grid.rich())
-        Path(FOLDER / f"{name}.md").write_text(grid.markdown() + "\n")
+        (FOLDER / f"{name}.md").write_text(grid.markdown() + "\n")
 
 
 if __name__ == "__main__":
