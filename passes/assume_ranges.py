@@ -9,6 +9,7 @@ import numpy as np
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
+from girih.dialects.mfm import ParameterOp
 from girih.dialects.mfm.base import shape
 from girih.passes.base import Compilation
 from girih.passes.quantization.plan import is_float_tensor
@@ -44,4 +45,5 @@ def _assume(function: func.FuncOp, compilation: Compilation) -> None:
         if len(op.results) == 1 and not isinstance(op, func.ReturnOp):
             key = f"{function.name.value}.{index}"
             op.operation.attributes[STATISTICS] = ir.StringAttr.get(key)
-            note(key, op.results[0])
+            if not isinstance(op, ParameterOp):
+                note(key, op.results[0])
