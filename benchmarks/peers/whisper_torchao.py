@@ -27,15 +27,17 @@ RECIPES = {
 
 def quantize(recipe: str, folder: Path) -> Quantized:
     model = original(folder)
-    chosen, note = None, ""
     if recipe == "int4 weights":
+        quantization.quantize_(model, RECIPES[recipe], filter_fn=_fits)
+        return in_torch(
+            model, "the last layer stays float32: its kernel needs 16 columns at a time"
+        )
+    quantization.quantize_(model, RECIPES[recipe])
+    return in_torch(model, "")
 
-        def chosen(module: Any, name: str) -> bool:
-            return isinstance(module, torch.nn.Linear) and module.out_features % 16 == 0
 
-        note = "the last layer stays float32: its kernel needs 16 columns at a time"
-    quantization.quantize_(model, RECIPES[recipe], filter_fn=chosen)
-    return in_torch(model, note)
+def _fits(module: Any, name: str) -> bool:
+    return isinstance(module, torch.nn.Linear) and module.out_features % 16 == 0
 
 
 if __name__ == "__main__":
