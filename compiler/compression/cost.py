@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from torch import nn
 from torch_mlir import ir
-from torch_mlir.dialects import func
 
-from girih.compiler.compilation import import_entries
+from girih.compiler.compilation import import_entries, used_parameters
 from girih.compiler.context import create_context
 from girih.compiler.entries import Entry
 from girih.compiler.hollow import hollowed, with_hollow_inputs
@@ -18,7 +17,6 @@ from girih.compiler.patches import Patch
 from girih.compiler.pipeline import Dump, copy_module, graph_passes, run_passes
 from girih.compiler.recipe import Recipe
 from girih.compiler.timing import time_graph
-from girih.dialects.mfm import ParameterOp
 from girih.passes.base import Compilation
 from girih.runtime.target import Target
 
@@ -67,10 +65,10 @@ class Simulator:
             graph = copy_module(self._graph)
             compilation = Compilation(dict(self._parameters), self.target)
             run_passes(graph, graph_passes(recipe, values=False), compilation)
-            size = sum(compilation.parameters[name].nbytes for name in _parameter_names(graph))
+            stored = used_parameters(graph, compilation.parameters)
             reports = time_graph(graph, list(self.calls), compilation, Dump(), lambda stage: None)
         return Cost(
-            bytes=size,
+            bytes=sum(array.nbytes for array in stored.values()),
             cycles=sum(self.calls[name] * each.cycles for name, each in reports.items()),
             energy_joules=sum(
                 self.calls[name] * each.energy_joules for name, each in reports.items()
@@ -80,13 +78,3 @@ class Simulator:
                 for name, each in reports.items()
             ),
         )
-
-
-def _parameter_names(graph: ir.Module) -> set[str]:
-    return {
-        op.parameter.value
-        for function in graph.body.operations
-        if isinstance(function, func.FuncOp)
-        for op in function.entry_block.operations
-        if isinstance(op, ParameterOp)
-    }

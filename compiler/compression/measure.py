@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch_mlir import ir
-from torch_mlir.dialects import func
 
 from girih.compiler.compression.hierarchy import tables
 from girih.compiler.differentiable.graph import TorchGraph
@@ -24,6 +23,7 @@ from girih.compiler.recipe import Recipe
 from girih.dialects.arithmetic import GROUP, unpack_groups
 from girih.passes.base import Compilation
 from girih.passes.differentiable.function import Weights
+from girih.passes.examples import functions_of
 from girih.passes.quantization.groups import pack_rows
 from girih.passes.quantization.rules import Precisions, nodes_of
 from girih.passes.quantization.weights import quantize_rows
@@ -244,12 +244,8 @@ def _names(graph: TorchGraph) -> set[str]:
     return {name for entry in graph.entries for name in graph.parameters(entry)}
 
 
-def _functions(graph: ir.Module) -> list[func.FuncOp]:
-    return [op for op in graph.body.operations if isinstance(op, func.FuncOp)]
-
-
 def _nodes(graph: ir.Module) -> dict[str, frozenset[str]]:
-    return nodes_of(_functions(graph))
+    return nodes_of(functions_of(graph).values())
 
 
 def _multiplied(graph: ir.Module) -> set[str]:
