@@ -70,7 +70,7 @@ class Student:
         def replace(key: str, value: Tensor) -> Tensor:
             if key not in values:
                 return value
-            return straight_through(value, torch.from_numpy(values[key]), self.units.get(key))
+            return straight_through(value, values[key], self.units.get(key))
 
         inputs = tuple(_worth(spec, array) for spec, array in zip(specs, integers, strict=True))
         outputs, states = self.floats.run(Call(call.entry, inputs), states, parameters, replace)
@@ -100,13 +100,21 @@ def straight_through(value: Tensor, stored: Tensor, unit: Unit | None) -> Tensor
     scale: Tensor = torch.tensor(unit.scale, dtype=torch.float32)
     if unit.factor is not None:
         scale = scale * torch.from_numpy(unit.factor).float()
-    worth = (stored.float() - unit.offset) * scale
+    worth = stored.float().sub_(unit.offset).mul_(scale)
     if not value.requires_grad:
         return worth
     limits = torch.iinfo(stored.dtype)
     least, largest = (limits.min - unit.offset) * scale, (limits.max - unit.offset) * scale
-    inside = (value >= least) & (value <= largest)
-    return cast(Tensor, _StraightThrough.apply(value, worth, inside))
+    return cast(Tensor, _StraightThrough.apply(value, worth, _inside(value, least, largest)))
+
+
+def _inside(value: Tensor, least: Tensor, largest: Tensor) -> Tensor | None:
+    """Where a value is between limits; None where all of it is, as most are."""
+    if value.numel() and least.ndim == 0:
+        lowest, highest = value.detach().aminmax()
+        if lowest >= least and highest <= largest:
+            return None
+    return (value >= least) & (value <= largest)
 
 
 class _StraightThrough(torch.autograd.Function):

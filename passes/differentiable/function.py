@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -65,10 +66,11 @@ class _Step:
 class TorchFunction:
     """One function of `mfm` operations, callable on tensors.
 
-    parameters: the names of the weights that it reads.
+    noted: the attribute that holds the key of a value. parameters: the names of the weights that it
+    reads.
     """
 
-    def __init__(self, function: func.FuncOp) -> None:
+    def __init__(self, function: func.FuncOp, noted: str = STATISTICS) -> None:
         self.name: str = function.name.value
         block = function.entry_block
         numbers: dict[ir.Value, int] = {
@@ -84,7 +86,9 @@ class TorchFunction:
                 break
             for result in op.results:
                 numbers[result] = len(numbers)
-            self._steps.append(_step(op, operands, tuple(numbers[each] for each in op.results)))
+            self._steps.append(
+                _step(op, operands, tuple(numbers[each] for each in op.results), noted)
+            )
         self.parameters = frozenset(
             step.parameter for step in self._steps if step.parameter is not None
         )
@@ -100,16 +104,29 @@ class TorchFunction:
                 step.run, step.operands, step.results, step.parameter, step.key, dead
             )
 
+    def constants(self, parameters: Mapping[str, Tensor]) -> dict[int, Any]:
+        """What depends on weights alone, for calls to come with the same ones."""
+        values: dict[int, Any] = {}
+        for step in self._steps:
+            if step.parameter is not None:
+                values[step.results[0]] = parameters[step.parameter]
+            elif len(step.results) == 1 and step.operands and values.keys() >= {*step.operands}:
+                values[step.results[0]] = step.run(*(values[each] for each in step.operands))
+        return values
+
     def __call__(
         self,
         inputs: Sequence[Tensor],
         parameters: Mapping[str, Tensor],
         replace: Replace | None = None,
+        constants: Mapping[int, Any] = MappingProxyType({}),
     ) -> list[Tensor]:
         """Results for these inputs and weights; `replace` may put others in place of values."""
-        values: dict[int, Any] = dict(enumerate(inputs))
+        values: dict[int, Any] = {**constants, **dict(enumerate(inputs))}
         for step in self._steps:
-            if step.parameter is not None:
+            if constants and step.results and step.results[0] in constants:
+                result = values[step.results[0]]
+            elif step.parameter is not None:
                 result = parameters[step.parameter]
             else:
                 result = step.run(*(values[operand] for operand in step.operands))
@@ -124,12 +141,12 @@ class TorchFunction:
         return [values[number] for number in self._returned]
 
 
-def _step(op: ir.OpView, operands: tuple[int, ...], results: tuple[int, ...]) -> _Step:
+def _step(op: ir.OpView, operands: tuple[int, ...], results: tuple[int, ...], noted: str) -> _Step:
     if isinstance(op, ParameterOp):
         return _Step(_no_run, (), results, op.parameter.value, None, ())
     key = None
-    if STATISTICS in op.operation.attributes:
-        key = op.operation.attributes[STATISTICS].value
+    if noted in op.operation.attributes:
+        key = op.operation.attributes[noted].value
     run = form_of(op) or _by_reference(op) if isinstance(op, Operation) else _in_torch(op)
     return _Step(run, operands, results, None, key, ())
 

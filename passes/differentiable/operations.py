@@ -16,6 +16,7 @@ from torch_mlir import ir
 
 from girih.dialects import mfm
 from girih.dialects.mfm.base import shape
+from girih.passes.differentiable import integers
 
 Form = Callable[..., Tensor]
 """Tensors, one per operand, to the result."""
@@ -23,7 +24,7 @@ Form = Callable[..., Tensor]
 
 def form_of(op: ir.OpView) -> Form | None:
     """What an operation computes, in PyTorch; None where only its reference says it."""
-    make = _FORMS.get(type(op))
+    make = _FORMS.get(type(op)) or integers.FORMS.get(type(op))
     return None if make is None else make(op)
 
 
