@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -23,17 +23,26 @@ from agreement import (
 from kept import ROOT, compiler_digest, file_digest, place
 from numpy.typing import NDArray
 from rich.progress import track
+from sentences import Split
 from speech_data import synthesized
 from tokenizers import Tokenizer
 
+from girih.compiler.adaptation.adapting import adapt
 from girih.compiler.artifact import load
 from girih.compiler.files import replacing
-from girih.compiler.models.speech import EagerSpeech, compile_whisper
+from girih.compiler.models.speech import (
+    EagerSpeech,
+    compile_whisper,
+    whisper_entries,
+    whisper_episodes,
+)
 from girih.compiler.models.whisper import pretrained
 from girih.compiler.recipe import Recipe
 from girih.runtime.audio import log_mel, read_audio, windows
 from girih.runtime.transcription import Checkpoint
 
+LEARNT: tuple[Split, ...] = ("calibration", "search")
+"""Splits that adaptation learns from."""
 SHARED = ROOT.parent / "shared" / "data" / "speech"
 
 
@@ -152,6 +161,32 @@ class Whisper:
                 checkpoint=self.checkpoint,
                 model=self.model,
                 progress=progress,
+            ).save(path)
+        return path
+
+    def adapted(
+        self, recipe: str | Recipe, settings: Mapping[str, Any], progress: Callable[[str], None]
+    ) -> Path:
+        """The artifact of this checkpoint trained at its integers; one that was stopped goes on.
+
+        Ranges come from the calibration split, training from it and the search split.
+        """
+        audio = [clip.path for split in LEARNT for clip in synthesized(split)]
+        chosen = Recipe.load(recipe)
+        heard = [file_digest(path) for path in audio]
+        inputs = (self.weights, chosen, heard, dict(settings), compiler_digest())
+        path = place("adapted", ".girih", *inputs)
+        if not path.exists():
+            progress(f"listen to {len(audio)} clips")
+            episodes = whisper_episodes(self.model, audio, self.checkpoint)
+            adapt(
+                whisper_entries(self.model),
+                episodes=episodes,
+                calibration=episodes[: len(synthesized("calibration"))],
+                folder=place("adaptations", "", *inputs),
+                recipe=chosen,
+                progress=progress,
+                **settings,
             ).save(path)
         return path
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Literal
 
@@ -25,6 +26,7 @@ class Teacher:
         self.parameters = parameters
         self._kept: dict[int, tuple[Results, dict[str, Tensor]]] = {}
         self._room = _KEPT_BYTES
+        self._lock = threading.Lock()
 
     def answers(self, number: int, episode: Episode) -> tuple[Results, dict[str, Tensor]]:
         """Results of each call of the episode of that number, and the states that it leaves."""
@@ -39,9 +41,10 @@ class Teacher:
         written = {state for call in episode for state in self.graph.writes(call.entry)}
         left = {name: state for name, state in states.items() if name in written}
         size = sum(each.nbytes for outputs in (*results, left.values()) for each in outputs)
-        if size <= self._room:
-            self._kept[number] = results, left
-            self._room -= size
+        with self._lock:
+            if size <= self._room:
+                self._kept[number] = results, left
+                self._room -= size
         return results, left
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -53,35 +57,36 @@ class Trainer:
             adapters.restore(known.adapters)
             optimizer.load_state_dict(known.optimizer)
         losses = known.losses
-        while len(losses) < settings.steps:
-            step = len(losses)
-            for group in optimizer.param_groups:
-                group["lr"] = settings.rate_at(step)
-            losses.append(self._step(step, adapters, optimizer))
-            done = len(losses)
-            progress(f"step {done} of {settings.steps}: loss {losses[-1]:.4f}")
-            if done % _KEPT_EVERY == 0 or done == settings.steps:
-                known.adapters, known.optimizer = adapters.state(), optimizer.state_dict()
-                checkpoint.write(known)
-            checkpoint.log(losses)
+        with _one_episode_a_core() as pool:
+            while len(losses) < settings.steps:
+                step = len(losses)
+                for group in optimizer.param_groups:
+                    group["lr"] = settings.rate_at(step)
+                losses.append(self._step(step, adapters, optimizer, pool))
+                done = len(losses)
+                progress(f"step {done} of {settings.steps}: loss {losses[-1]:.4f}")
+                if done % _KEPT_EVERY == 0 or done == settings.steps:
+                    known.adapters, known.optimizer = adapters.state(), optimizer.state_dict()
+                    checkpoint.write(known)
+                checkpoint.log(losses)
         return losses
 
-    def _step(self, step: int, adapters: Adapters, optimizer: torch.optim.Optimizer) -> float:
+    def _step(
+        self, step: int, adapters: Adapters, optimizer: torch.optim.Optimizer, pool: Executor
+    ) -> float:
         weights = adapters.weights()
         # Gradients gather here over the batch, and go through the low-rank products once.
         leaves = {name: each.detach().requires_grad_() for name, each in weights.items()}
         self.requantize({name: each.detach().numpy() for name, each in weights.items()})
-        total = 0.0
-        for number in self._batch(step):
-            loss = self._loss(number, leaves) / self.settings.batch
-            if not torch.isfinite(loss):
-                raise CompilationError(
-                    f"the loss of step {step + 1} is no number: an example holds none, or the rate "
-                    "is too high"
-                )
-            if loss.requires_grad:
-                loss.backward()
-            total += loss.item()
+        found = list(pool.map(partial(self._gradients, leaves), self._batch(step)))
+        total = sum(loss for loss, _ in found)
+        if not math.isfinite(total):
+            raise CompilationError(
+                f"the loss of step {step + 1} is no number: an example holds none, or the rate is "
+                "too high"
+            )
+        for _, gradients in found:
+            _add_up(leaves.values(), gradients)
         optimizer.zero_grad()
         trained = [name for name, leaf in leaves.items() if leaf.grad is not None]
         if not trained:
@@ -95,11 +100,18 @@ class Trainer:
         optimizer.step()
         return total
 
-    def _loss(self, number: int, weights: Mapping[str, Tensor]) -> Tensor:
+    def _gradients(
+        self, leaves: Mapping[str, Tensor], number: int
+    ) -> tuple[float, Sequence[Tensor | None]]:
+        """An episode's share of the loss, and of the gradients of the leaves."""
         episode = self.episodes[number]
-        found = self.student.run(episode, {**self.parameters, **weights})
+        found = self.student.run(episode, {**self.parameters, **leaves})
         expected = self.teacher.answers(number, episode)
-        return distance(found, expected, self.settings.loss, self.settings.states)
+        loss = distance(found, expected, self.settings.loss, self.settings.states)
+        loss = loss / self.settings.batch
+        if not (loss.requires_grad and torch.isfinite(loss)):
+            return loss.item(), [None] * len(leaves)
+        return loss.item(), torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
 
     def _batch(self, step: int) -> Iterator[int]:
         """Numbers of the episodes of a step: each once, in some order, and so over and over."""
@@ -108,3 +120,20 @@ class Trainer:
             round_, index = divmod(place, count)
             order = np.random.default_rng((self.settings.seed, round_)).permutation(count)
             yield int(order[index])
+
+
+@contextmanager
+def _one_episode_a_core() -> Iterator[Executor]:
+    """Threads of one core each: most operations are too small to be shared by several."""
+    cores = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(cores)
+
+
+def _add_up(leaves: Iterable[Tensor], gradients: Iterable[Tensor | None]) -> None:
+    for leaf, gradient in zip(leaves, gradients, strict=True):
+        if gradient is not None:
+            leaf.grad = gradient if leaf.grad is None else leaf.grad + gradient

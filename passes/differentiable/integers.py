@@ -23,8 +23,11 @@ Form = Callable[..., Tensor]
 
 _EXACT_DEPTH = (1 << 24) // (255 * 128)
 """Products of 8 bits whose sum float32 holds exactly, one factor without sign."""
-_SCORES = 1 << 20
+_SCORES = 1 << 19
 """Scores that attention has in memory at a time."""
+
+_NOTHING = 1 << 12
+"""Distance of a score from its maximum from which on its weight is 0."""
 
 
 def _product(x: Tensor, weight: Tensor) -> Tensor:
@@ -176,17 +179,20 @@ def _attention(op: mfm.IntegerAttentionOp) -> Form:
     causal = bool(op.causal.value)
 
     def attend(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor) -> Tensor:
-        """Some rows: query (B, H, L, D), groups of keys (B, H, G, 64, D), hidden (.., L, G, 64)."""
-        dots = _float_product(query, key.flatten(2, 3).transpose(2, 3))
-        scores = _rescale(dots, score, score_shift, torch.int16).int()
-        scores = scores.unflatten(-1, key.shape[2:4]).masked_fill_(hidden, SCORE_HIDDEN)
-        tops = scores.amax(-1, keepdim=True).cummax(3).values
-        weights = _exponentials()[tops - scores].masked_fill_(scores == SCORE_HIDDEN, 0)
-        added = _float_product(weights.transpose(2, 3), value)
-        kept = _corrections()[tops.diff(dim=3)]
+        """Some rows: query (B, H, 1, L, D), key (B, H, G, D, 64), value (B, H, G, 64, E)."""
+        scores = _scores(query, key, score, score_shift)
+        if hidden.any():
+            scores.masked_fill_(hidden, SCORE_HIDDEN)
+        tops = scores.amax(-1, keepdim=True).cummax(2).values
+        distances = (tops - scores).flatten()
+        weights = _exponentials().index_select(0, distances).view(scores.shape)
+        if tops.amin() < SCORE_HIDDEN + _NOTHING:
+            weights.masked_fill_(scores == SCORE_HIDDEN, 0)
+        added = _float_product(weights, value)
+        kept = _corrections()[tops.diff(dim=2)]
         state = added[:, :, 0].long()
         for group in range(1, key.shape[2]):
-            state = _fold(state, kept[:, :, :, group - 1], added[:, :, group])
+            state = _fold(state, kept[:, :, group - 1], added[:, :, group])
         total = state[..., -1:]
         reciprocal = torch.where(total == 0, 0, (output << 8) // total.clamp(min=1))
         return _rescale(state[..., :-1] * reciprocal, 1, output_shift, torch.int8)
@@ -194,38 +200,48 @@ def _attention(op: mfm.IntegerAttentionOp) -> Form:
     def run(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
         shared = query.shape[2] // key.shape[2]
         queries, keys = query.shape[1], key.shape[1]
-        query = query.transpose(1, 2)
-        # The sum of the weights comes out beside those of the values: a column of ones.
-        key, value = (_groups(part, shared) for part in (key, F.pad(value, (0, 1), value=1)))
         hidden = _hidden(queries, keys, causal, mask)
+        query = query.transpose(1, 2).unsqueeze(2).float()
+        key = _groups(key, shared).transpose(-1, -2).contiguous()
+        # The sum of the weights comes out beside those of the values: a column of ones.
+        value = _groups(F.pad(value, (0, 1), value=1), shared)
         rows = max(1, _SCORES // (query.shape[0] * query.shape[1] * keys))
-        mixed = [
-            attend(
-                query[:, :, part], key, value, hidden[:, :, part] if hidden.shape[2] > 1 else hidden
-            )
-            for part in (slice(first, first + rows) for first in range(0, queries, rows))
-        ]
+        mixed: list[Tensor] = []
+        for first in range(0, queries, rows):
+            part = slice(first, first + rows)
+            seen = hidden[..., part, :] if hidden.shape[-2] > 1 else hidden
+            mixed.append(attend(query[..., part, :], key, value, seen))
         return torch.cat(mixed, 2).transpose(1, 2).contiguous()
 
     return run
 
 
+def _scores(query: Tensor, key: Tensor, multiplier: int, shift: int) -> Tensor:
+    """Rescaled sums of products of 8 bits, as int32 within int16."""
+    if query.shape[-1] > 128 or shift > 53:
+        return _rescale(_float_product(query, key), multiplier, shift, torch.int16).int()
+    # Below 2^53, where float64 is exact, and several times as fast as int64.
+    dots = torch.matmul(query, key).double()
+    scaled = dots.mul_(multiplier).add_(_half(shift)).mul_(2.0**-shift)
+    return scaled.floor_().clamp_(-32768, 32767).int()
+
+
 def _groups(part: Tensor, shared: int) -> Tensor:
-    """Keys or values (B, L, H, D) --> (B, H, groups, 64, D), zeros behind the last one."""
-    padded = F.pad(part, (0, 0, 0, 0, 0, -part.shape[1] % KEY_GROUP))
+    """Keys or values (B, L, H, D) --> float (B, H, groups, 64, D), zeros behind the last one."""
+    padded = F.pad(part, (0, 0, 0, 0, 0, -part.shape[1] % KEY_GROUP)).float()
     heads = padded.transpose(1, 2).repeat_interleave(shared, dim=1)
     return heads.unflatten(2, (-1, KEY_GROUP))
 
 
 def _hidden(queries: int, keys: int, causal: bool, mask: Tensor | None) -> Tensor:
-    """Keys that a query does not see, broadcastable to (batch, heads, queries, groups, 64)."""
+    """Keys that a query does not see, broadcastable to (batch, heads, groups, queries, 64)."""
     hidden = torch.zeros(1, 1, 1, keys, dtype=torch.bool)
     if mask is not None:
         hidden = hidden | (mask == 0)
     if causal:
         hidden = hidden | torch.ones(queries, keys, dtype=torch.bool).triu(keys - queries + 1)
     padded = F.pad(hidden, (0, -keys % KEY_GROUP), value=True)
-    return padded.unflatten(-1, (-1, KEY_GROUP))
+    return padded.unflatten(-1, (-1, KEY_GROUP)).transpose(2, 3)
 
 
 def _fold(state: Tensor, factor: Tensor, added: Tensor) -> Tensor:
@@ -235,8 +251,8 @@ def _fold(state: Tensor, factor: Tensor, added: Tensor) -> Tensor:
 
 @cache
 def _exponentials() -> Tensor:
-    """`arithmetic.exponential` of every distance that two scores can have."""
-    return torch.from_numpy(arithmetic.exponential(torch.arange(1 << 16).numpy()))
+    """`arithmetic.exponential` of every distance that two scores can have, as float32."""
+    return torch.from_numpy(arithmetic.exponential(torch.arange(1 << 16).numpy())).float()
 
 
 @cache

@@ -67,6 +67,13 @@ CASES: list[tuple[str, Sequence[str], str, str]] = [
         "1x3x2x8xi8",
         attention(1, 1),
     ),
+    # So deep that scores leave what float64 holds.
+    (
+        "integer_attention",
+        ["1x3x2x200xi8", "1x70x2x200xi8", "1x70x2x8xi8"],
+        "1x3x2x8xi8",
+        attention(0, 0),
+    ),
     ("integer_conv1d", ["2x7x4xi8", "6x12xi8", "3x6xi32"], "2x4x6xi16", WINDOW),
     # Wide enough that the rows, which overlap, are not copied before they are multiplied.
     ("integer_conv1d", ["1x300x64xi8", "32x192xi8", "3x32xi32"], "1x150x32xi8", WINDOW),
