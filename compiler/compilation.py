@@ -9,7 +9,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 from torch_mlir import ir
-from torch_mlir.dialects import func
 
 from girih.compiler.calibration import Calibration, set_calibration
 from girih.compiler.codegen import generate
@@ -35,6 +34,7 @@ from girih.compiler.resolution import recipe_table
 from girih.compiler.schedule import describe_entry
 from girih.compiler.strict import refuse_fallback
 from girih.passes.base import Compilation
+from girih.passes.functions import functions_of
 from girih.passes.partition import HOST, NPU, Partition
 from girih.passes.states import STATE
 from girih.passes.tiling.mapping import read, to_yaml
@@ -202,12 +202,8 @@ def _fixed(name: str, lines: Sequence[str]) -> str:
     )
 
 
-def _functions(module: ir.Module) -> list[func.FuncOp]:
-    return [op for op in module.body.operations if isinstance(op, func.FuncOp)]
-
-
 def _mark_states(module: ir.Module, name: str, entry: Entry) -> None:
-    function = next(f for f in _functions(module) if f.name.value == name)
+    function = next(f for f in functions_of(module) if f.name.value == name)
     counts = len(function.type.inputs), len(function.type.results)
     for side, states, count in zip(
         ("arg_attrs", "res_attrs"), (entry.reads, entry.writes), counts, strict=True
@@ -231,14 +227,14 @@ def _mark_states(module: ir.Module, name: str, entry: Entry) -> None:
 def only(module: ir.Module, mark: str) -> ir.Module:
     """A copy of the module with the functions of one mark alone."""
     copy = copy_module(module)
-    for function in _functions(copy):
+    for function in functions_of(copy):
         if mark not in function.attributes:
             function.operation.erase()
     return copy
 
 
 def _append(module: ir.Module, others: ir.Module) -> None:
-    for function in _functions(others):
+    for function in functions_of(others):
         module.body.append(function.operation.clone())
 
 
@@ -248,7 +244,7 @@ def used_parameters(
     """The arrays that the functions of a module mention."""
     names = {
         op.operation.attributes["parameter"].value
-        for function in _functions(graph)
+        for function in functions_of(graph)
         for op in function.entry_block.operations
         if op.operation.name == "mfm.parameter"
     }

@@ -26,6 +26,7 @@ from girih.dialects.mfm import (
     UnpackOp,
 )
 from girih.dialects.mfm.base import numpy_dtype, shape
+from girih.passes.functions import functions_of
 from girih.passes.locations import lies_in, module_path
 from girih.passes.quantization.rules import Precisions
 
@@ -108,7 +109,7 @@ def recipe_table(
     imported: the model's weights by name, as they were before any pass. stored: those that the
     program holds. A weight that passes cut into parts, or rewrote, keeps its name in front.
     """
-    functions = [op for op in module.body.operations if isinstance(op, func.FuncOp)]
+    functions = functions_of(module)
     found: dict[str, _Weight] = {}
     for parameter in _matrices(functions, stored):
         name = _origin(parameter.parameter.value, imported)

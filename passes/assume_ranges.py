@@ -12,6 +12,7 @@ from torch_mlir.dialects import func
 from girih.dialects.mfm import ParameterOp
 from girih.dialects.mfm.base import shape
 from girih.passes.base import Compilation
+from girih.passes.functions import functions_of
 from girih.passes.quantization.plan import is_float_tensor
 from girih.passes.statistics import STATISTICS, argument_key
 
@@ -28,9 +29,8 @@ class AssumeRanges:
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
         """Annotate every function."""
-        for function in module.body.operations:
-            if isinstance(function, func.FuncOp):
-                _assume(function, compilation)
+        for function in functions_of(module):
+            _assume(function, compilation)
 
 
 def _assume(function: func.FuncOp, compilation: Compilation) -> None:

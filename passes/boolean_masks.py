@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import numpy as np
 from torch_mlir import ir
-from torch_mlir.dialects import func
 
 from girih.dialects.mfm import (
     AddOp,
@@ -29,6 +28,7 @@ from girih.dialects.mfm.base import element, shape
 from girih.dialects.mfm.parameter import widened
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import erase_unused
+from girih.passes.functions import functions_of
 from girih.passes.matching import binary, defined_by, number, with_number
 
 HIDDEN = -1e4
@@ -57,14 +57,13 @@ class BooleanMasks:
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
         """Rewrite every attention of the module."""
-        for function in module.body.operations:
-            if isinstance(function, func.FuncOp):
-                for op in list(function.entry_block.operations):
-                    if isinstance(op, AttentionOp):
-                        _rewrite(op, compilation)
-                    elif isinstance(op, SoftmaxOp):
-                        _rewrite_softmax(op, compilation)
-                erase_unused(function.entry_block)
+        for function in functions_of(module):
+            for op in list(function.entry_block.operations):
+                if isinstance(op, AttentionOp):
+                    _rewrite(op, compilation)
+                elif isinstance(op, SoftmaxOp):
+                    _rewrite_softmax(op, compilation)
+            erase_unused(function.entry_block)
 
 
 def _rewrite(op: AttentionOp, compilation: Compilation) -> None:

@@ -14,7 +14,8 @@ from girih.dialects.mfm import LinearOp
 from girih.dialects.mfm.base import DTYPES, shape
 from girih.passes.base import Compilation
 from girih.passes.correlations import Correlations
-from girih.passes.examples import functions_of, run_examples, runs_of
+from girih.passes.examples import run_examples, runs_of
+from girih.passes.functions import functions_by_name
 from girih.passes.pruning.influence import Streams
 from girih.passes.statistics import HIDDEN, STATISTICS, named_values
 from girih.runtime.errors import CompilationError
@@ -47,7 +48,7 @@ class Calibrate:
             compilation.units,
         ):
             table.clear()
-        functions = functions_of(module)
+        functions = functions_by_name(module)
         for name, function in functions.items():
             _name_values(function)
             if not runs_of(compilation)[name] and self.random:

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 from torch_mlir import ir
-from torch_mlir.dialects import func
 
 from girih.dialects import mfm
 from girih.dialects.mfm.base import shape
 from girih.passes.base import Compilation
+from girih.passes.functions import functions_of
 from girih.passes.tiling.attention_cost import SMALLEST, Attention, attention_bytes
 from girih.passes.tiling.cost import Product, lines
 from girih.passes.tiling.product_cost import smallest_product_bytes
@@ -33,9 +33,7 @@ class CheckTarget:
         target = compilation.target
         if target is None:
             return
-        for function in module.body.operations:
-            if not isinstance(function, func.FuncOp):
-                continue
+        for function in functions_of(module):
             for op in function.entry_block.operations:
                 scratchpad, accumulator = _smallest(op)
                 if (

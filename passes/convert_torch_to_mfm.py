@@ -10,6 +10,7 @@ from torch_mlir.dialects import func
 
 from girih.dialects.mfm import Operation
 from girih.passes.base import Compilation
+from girih.passes.functions import functions_of
 from girih.passes.torch_to_mfm import (
     assembly,
     attention,
@@ -76,15 +77,14 @@ class ConvertTorchToMfm:
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
         """Rewrite every function; raise `CompilationError` for other than tensors at its door."""
-        for function in module.body.operations:
-            if isinstance(function, func.FuncOp):
-                try:
-                    _convert_function(function, Rewriter(compilation))
-                except NotConvertibleError as reason:
-                    raise CompilationError(
-                        f"entry {function.name.value!r} must take and return tensors of static "
-                        f"shape: {reason}"
-                    ) from reason
+        for function in functions_of(module):
+            try:
+                _convert_function(function, Rewriter(compilation))
+            except NotConvertibleError as reason:
+                raise CompilationError(
+                    f"entry {function.name.value!r} must take and return tensors of static "
+                    f"shape: {reason}"
+                ) from reason
 
 
 def _convert_function(function: func.FuncOp, rewriter: Rewriter) -> None:

@@ -24,12 +24,6 @@ Record = Callable[[str, ir.Value, Array], None]
 """Sees the name of a function, a value of it and what it is in one run."""
 
 
-def functions_of(module: ir.Module) -> dict[str, func.FuncOp]:
-    """The functions of a module by name."""
-    functions = [op for op in module.body.operations if isinstance(op, func.FuncOp)]
-    return {function.name.value: function for function in functions}
-
-
 def runs_of(compilation: Compilation) -> Counter[str]:
     """How often `run_examples` runs each function."""
     called = Counter(name for episode in compilation.episodes for name, _ in episode)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from torch_mlir import ir
-from torch_mlir.dialects import func
 
 from girih.dialects.mfm import AttentionOp, MultiplyScalarOp, ReshapeOp, TransposeOp
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import erase_unused
+from girih.passes.functions import functions_of
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,11 @@ class FoldAttentionScale:
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
         """Rewrite every attention of the module."""
-        for function in module.body.operations:
-            if isinstance(function, func.FuncOp):
-                for op in list(function.entry_block.operations):
-                    if isinstance(op, AttentionOp):
-                        _fold(op)
-                erase_unused(function.entry_block)
+        for function in functions_of(module):
+            for op in list(function.entry_block.operations):
+                if isinstance(op, AttentionOp):
+                    _fold(op)
+            erase_unused(function.entry_block)
 
 
 def _fold(op: AttentionOp) -> None:

@@ -7,13 +7,13 @@ from typing import ClassVar
 
 import numpy as np
 from torch_mlir import ir
-from torch_mlir.dialects import func
 
 from girih.dialects.mfm import LinearOp, Operation, ParameterOp
 from girih.dialects.mfm.base import shape
 from girih.dialects.mfm.parameter import narrowed, widened
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import erase_unused
+from girih.passes.functions import functions_of
 
 _SMALL = 65536
 """Elements up to which a result may be larger than what it is made of."""
@@ -39,11 +39,10 @@ class FoldConstants:
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
         """Rewrite every function of the module."""
-        for function in module.body.operations:
-            if isinstance(function, func.FuncOp):
-                for op in list(function.entry_block.operations):
-                    _fold(op, compilation)
-                erase_unused(function.entry_block)
+        for function in functions_of(module):
+            for op in list(function.entry_block.operations):
+                _fold(op, compilation)
+            erase_unused(function.entry_block)
 
 
 def _size(value: ir.Value) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from girih.dialects.mfm.parameter import widened
 from girih.runtime.errors import CompilationError
 
 Array = NDArray[Any]
-Observer = Callable[[ir.OpView, Array], None]
 
 
 def function_named(module: ir.Module, name: str) -> func.FuncOp:
@@ -31,13 +30,11 @@ def interpret(
     function: func.FuncOp,
     inputs: Sequence[Array],
     parameters: Mapping[str, Array],
-    observer: Observer | None = None,
 ) -> list[Array]:
     """Run a function of `mfm` operations on NumPy arrays, one per argument.
 
-    What stayed in torch runs in torch. `observer` sees each operation that yields a tensor, and
-    the tensor. Values are dropped after their last use, so memory stays that of the widest point
-    of the graph.
+    What stayed in torch runs in torch. Values are dropped after their last use, so memory stays
+    that of the widest point of the graph.
     """
     block = function.entry_block
     values: dict[ir.Value, Any] = dict(zip(block.arguments, inputs, strict=True))
@@ -51,8 +48,6 @@ def interpret(
             result = op.reference(*(values[operand] for operand in op.operands))
         else:
             result = run_in_torch(op, [values[operand] for operand in op.operands])
-        if observer is not None and isinstance(result, np.ndarray):
-            observer(op, result)
         results = [result] if len(op.results) == 1 else result
         for value, array in zip(op.results, results, strict=True):
             values[value] = array

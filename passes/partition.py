@@ -13,6 +13,7 @@ from girih.dialects.mfm.assembly import BroadcastOp, ConcatenateOp
 from girih.dialects.mfm.base import element, shape
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import FALLBACK, erase_unused
+from girih.passes.functions import functions_of
 from girih.passes.states import state_of
 from girih.passes.tiling.movement import moves_rows
 from girih.passes.tiling.rows import is_row_by_row
@@ -65,9 +66,8 @@ class Partition:
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
         """Rewrite every function of the module."""
-        for function in list(module.body.operations):
-            if isinstance(function, func.FuncOp):
-                _partition(function, module)
+        for function in functions_of(module):
+            _partition(function, module)
 
 
 def host_reason(op: ir.OpView) -> str | None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from torch_mlir import ir
-from torch_mlir.dialects import func
 
 from girih.dialects import mfm
 from girih.passes.base import Compilation
+from girih.passes.functions import functions_of
 from girih.passes.quantization import exact, movement, pointwise, products
 from girih.passes.quantization.clipping import Ranges, clip_ranges
 from girih.passes.quantization.function import FunctionQuantizer, Rule
@@ -69,7 +69,7 @@ class Quantize:
         """Rewrite every function; raise `CompilationError` for what was not calibrated."""
         if not compilation.statistics:
             raise CompilationError("quantize needs ranges: run the calibrate pass before it")
-        functions = [op for op in module.body.operations if isinstance(op, func.FuncOp)]
+        functions = functions_of(module)
         precisions = Precisions(self.weights, self.rules, nodes_of(functions), self.activations)
         precisions.check()
         for function in functions:

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from torch_mlir import ir
-from torch_mlir.dialects import func
 
 from girih.dialects.mfm import (
     AddOp,
@@ -29,6 +28,7 @@ from girih.dialects.mfm.parameter import widened
 from girih.dialects.mfm.unary import UNARY
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import erase_unused
+from girih.passes.functions import functions_of
 
 _POINTWISE = (
     AddOp,
@@ -71,12 +71,11 @@ class RecognizeActivations:
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
         """Rewrite every function, top down."""
-        for function in module.body.operations:
-            if isinstance(function, func.FuncOp):
-                for op in list(function.entry_block.operations):
-                    with ir.InsertionPoint(op), op.location:
-                        _recognize(op, compilation)
-                erase_unused(function.entry_block)
+        for function in functions_of(module):
+            for op in list(function.entry_block.operations):
+                with ir.InsertionPoint(op), op.location:
+                    _recognize(op, compilation)
+            erase_unused(function.entry_block)
 
 
 def _recognize(op: ir.OpView, compilation: Compilation) -> None:

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 from torch_mlir import ir
-from torch_mlir.dialects import func
 
 from girih.dialects.mfm import (
     AddOp,
@@ -23,6 +22,7 @@ from girih.dialects.mfm import (
 from girih.dialects.mfm.base import shape
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import erase_unused
+from girih.passes.functions import functions_of
 from girih.passes.matching import binary, defined_by, number, used_once, with_number
 
 HEADS_LAST = (0, 2, 1, 3)
@@ -56,12 +56,11 @@ class RecognizeAttention:
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
         """Rewrite every function."""
-        for function in module.body.operations:
-            if isinstance(function, func.FuncOp):
-                for op in list(function.entry_block.operations):
-                    if isinstance(op, MatmulOp) and not op.is_transposed:
-                        _rewrite(op, compilation)
-                erase_unused(function.entry_block)
+        for function in functions_of(module):
+            for op in list(function.entry_block.operations):
+                if isinstance(op, MatmulOp) and not op.is_transposed:
+                    _rewrite(op, compilation)
+            erase_unused(function.entry_block)
 
 
 def _rewrite(op: MatmulOp, compilation: Compilation) -> None:

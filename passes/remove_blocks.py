@@ -13,6 +13,7 @@ from torch_mlir.dialects import func
 from girih.dialects.mfm import LinearOp
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import erase_unused
+from girih.passes.functions import functions_of
 from girih.passes.locations import lies_in
 from girih.passes.pruning.blocks import Block, blocks_of
 from girih.passes.pruning.importance import weight_name
@@ -53,7 +54,7 @@ class RemoveBlocks:
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
         """Rewire the streams; raise `CompilationError` for blocks that there are not."""
-        functions = [op for op in module.body.operations if isinstance(op, func.FuncOp)]
+        functions = functions_of(module)
         blocks = _matching(functions, self.match)
         if not blocks:
             raise CompilationError(f"{self.name}: {self.match!r} matches no residual block")

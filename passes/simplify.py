@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from torch_mlir import ir
-from torch_mlir.dialects import func
 
 from girih.dialects.mfm import (
     AddOp,
@@ -21,6 +20,7 @@ from girih.dialects.mfm import (
 from girih.dialects.mfm.base import shape
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import erase_unused
+from girih.passes.functions import functions_of
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,11 @@ class Simplify:
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
         """Rewrite every function, top down once: each rule only looks at its operands."""
-        for function in module.body.operations:
-            if isinstance(function, func.FuncOp):
-                for op in list(function.entry_block.operations):
-                    with ir.InsertionPoint(op), op.location:
-                        _simplify(op)
-                erase_unused(function.entry_block)
+        for function in functions_of(module):
+            for op in list(function.entry_block.operations):
+                with ir.InsertionPoint(op), op.location:
+                    _simplify(op)
+            erase_unused(function.entry_block)
 
 
 def _simplify(op: ir.OpView) -> None:

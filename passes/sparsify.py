@@ -15,6 +15,7 @@ from girih.dialects.mfm import LinearOp, ParameterOp
 from girih.dialects.mfm.hollow import is_hollow
 from girih.dialects.mfm.parameter import widened
 from girih.passes.base import Compilation
+from girih.passes.functions import functions_of
 from girih.passes.locations import lies_in
 from girih.passes.pruning.importance import mean_square, weight_name
 from girih.passes.quantization.rules import nodes_of
@@ -53,7 +54,7 @@ class Sparsify:
                 f"how many, such as {{keep: 2, of: 4}}: {where} declares none"
             )
         sparsity = target.array.sparsity
-        functions = [op for op in module.body.operations if isinstance(op, func.FuncOp)]
+        functions = functions_of(module)
         nodes = nodes_of(functions)
         found = {
             name: readers

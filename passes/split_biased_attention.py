@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from torch_mlir import ir
-from torch_mlir.dialects import func
 
 from girih.dialects.mfm import (
     AttentionOp,
@@ -21,6 +20,7 @@ from girih.dialects.mfm.base import element, shape
 from girih.passes.base import Compilation
 from girih.passes.boolean_masks import mask_parts, masked_scores
 from girih.passes.convert_torch_to_mfm import erase_unused
+from girih.passes.functions import functions_of
 
 HEADS_FIRST = (0, 2, 1, 3)
 
@@ -42,13 +42,12 @@ class SplitBiasedAttention:
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
         """Rewrite every attention with a float mask."""
-        for function in module.body.operations:
-            if isinstance(function, func.FuncOp):
-                for op in list(function.entry_block.operations):
-                    if isinstance(op, AttentionOp) and _is_biased(op):
-                        with ir.InsertionPoint(op), op.location:
-                            op.result.replace_all_uses_with(_split(op, compilation))
-                erase_unused(function.entry_block)
+        for function in functions_of(module):
+            for op in list(function.entry_block.operations):
+                if isinstance(op, AttentionOp) and _is_biased(op):
+                    with ir.InsertionPoint(op), op.location:
+                        op.result.replace_all_uses_with(_split(op, compilation))
+            erase_unused(function.entry_block)
 
 
 def _is_biased(op: AttentionOp) -> bool:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch_mlir import ir
-from torch_mlir.dialects import func
 
 from girih.dialects.mfm import AddOp, GeluOp, LayerNormOp, LinearOp, ParameterOp, RmsNormOp, UnaryOp
 from girih.dialects.mfm.base import shape
 from girih.passes.base import Compilation
 from girih.passes.convert_torch_to_mfm import erase_unused
+from girih.passes.functions import functions_of
 from girih.passes.matching import defined_by, unshaped, used_once
 
 _ActivationOp = GeluOp | UnaryOp
@@ -42,7 +42,7 @@ class SplitHidden:
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
         """Rewrite every function of the module."""
-        functions = [op for op in module.body.operations if isinstance(op, func.FuncOp)]
+        functions = functions_of(module)
         readers = Counter[str]()
         for function in functions:
             for op in function.entry_block.operations:

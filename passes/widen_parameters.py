@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 
 from ml_dtypes import bfloat16
 from torch_mlir import ir
-from torch_mlir.dialects import arith, func
+from torch_mlir.dialects import arith
 
 from girih.dialects.mfm import EmbeddingOp, LinearOp, ParameterOp
 from girih.dialects.mfm.base import element, is_narrow, shape
 from girih.passes.base import Compilation
+from girih.passes.functions import functions_of
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,10 @@ class WidenParameters:
 
     def run(self, module: ir.Module, compilation: Compilation) -> None:
         """Rewrite every function of the module."""
-        for function in module.body.operations:
-            if isinstance(function, func.FuncOp):
-                for op in list(function.entry_block.operations):
-                    if isinstance(op, ParameterOp):
-                        _widen(op, compilation)
+        for function in functions_of(module):
+            for op in list(function.entry_block.operations):
+                if isinstance(op, ParameterOp):
+                    _widen(op, compilation)
 
 
 def _widen(op: ParameterOp, compilation: Compilation) -> None:

@@ -16,7 +16,7 @@ from girih.compiler.pipeline import to_bytecode
 from girih.compiler.schedule import signature_of
 from girih.dialects.mfm import ReshapeOp, TransposeOp
 from girih.passes.differentiable.function import TorchFunction, Weights
-from girih.passes.examples import functions_of
+from girih.passes.functions import functions_by_name
 from girih.passes.quantization.function import STANDS_FOR
 from girih.runtime.signature import Signature
 
@@ -45,7 +45,7 @@ class IntegerGraph:
         Only the first is read, unless a later one differs in more than its weights. Notes of values
         that were only moved go: what was moved is worth the same.
         """
-        functions = functions_of(module)
+        functions = functions_by_name(module)
         for function in functions.values():
             _leave_out_moved(function)
         code = to_bytecode(module)

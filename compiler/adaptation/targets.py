@@ -10,6 +10,7 @@ from torch_mlir.dialects import func
 
 from girih.compiler.adaptation.settings import Settings
 from girih.dialects.mfm import EmbeddingOp, LinearOp, ParameterOp
+from girih.passes.functions import functions_of
 from girih.passes.locations import lies_in
 from girih.passes.matching import defined_by
 from girih.passes.quantization.rules import nodes_of
@@ -22,7 +23,7 @@ def trained_weights(module: ir.Module, settings: Settings) -> dict[str, str | No
     Those of linear operations, where nothing else reads them: other readers' attributes would
     depend on them. Raises `CompilationError` for a pattern that names none.
     """
-    functions = [op for op in module.body.operations if isinstance(op, func.FuncOp)]
+    functions = functions_of(module)
     kinds: dict[str, set[tuple[type, str]]] = defaultdict(set)
     for function in functions:
         for op in function.entry_block.operations:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torch_mlir import ir
-from torch_mlir.dialects import func
 
 from girih.dialects.mfm import Conv1dOp, EmbeddingOp, LinearOp, ParameterOp
+from girih.passes.functions import functions_of
 from girih.passes.matching import defined_by
 from girih.passes.quantization.rules import nodes_of
 
@@ -35,7 +35,7 @@ def nodes(module: ir.Module) -> list[Node]:
     Queries, keys and values are one node, and so are gate and up of a gated MLP: what reads one
     value in one module. A table that is the last layer's weight too is that layer.
     """
-    functions = [op for op in module.body.operations if isinstance(op, func.FuncOp)]
+    functions = functions_of(module)
     names = nodes_of(functions)
     groups: dict[object, list[str]] = {}
     homes: dict[str, object] = {}
@@ -68,9 +68,7 @@ def nodes(module: ir.Module) -> list[Node]:
 def tables(module: ir.Module) -> set[str]:
     """Names of the weights that are looked up, and multiplied with nothing."""
     looked, multiplied = set[str](), set[str]()
-    for function in module.body.operations:
-        if not isinstance(function, func.FuncOp):
-            continue
+    for function in functions_of(module):
         for op in function.entry_block.operations:
             if isinstance(op, EmbeddingOp):
                 parameter, into = defined_by(op.table, ParameterOp), looked

@@ -23,7 +23,7 @@ from girih.compiler.recipe import Recipe
 from girih.dialects.arithmetic import GROUP, unpack_groups
 from girih.passes.base import Compilation
 from girih.passes.differentiable.function import Weights
-from girih.passes.examples import functions_of
+from girih.passes.functions import functions_by_name
 from girih.passes.quantization.groups import pack_rows
 from girih.passes.quantization.rules import Precisions, nodes_of
 from girih.passes.quantization.weights import quantize_rows
@@ -245,7 +245,7 @@ def _names(graph: TorchGraph) -> set[str]:
 
 
 def _nodes(graph: ir.Module) -> dict[str, frozenset[str]]:
-    return nodes_of(functions_of(graph).values())
+    return nodes_of(functions_by_name(graph).values())
 
 
 def _multiplied(graph: ir.Module) -> set[str]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch_mlir import ir
-from torch_mlir.dialects import func
 
 from girih.compiler.compression.hierarchy import Node, block_of, nodes
 from girih.compiler.recipe import Pruning, Recipe
 from girih.passes.base import Compilation
+from girih.passes.functions import functions_of
 from girih.passes.prune_heads import candidates as head_candidates
 from girih.passes.prune_hidden import candidates as hidden_candidates
 from girih.passes.pruning.blocks import blocks_of
@@ -125,9 +125,7 @@ def _pruned(
 
 def _blocks(graph: ir.Module, towers: dict[str, str]) -> list[Move]:
     found: dict[str, Move] = {}
-    for function in graph.body.operations:
-        if not isinstance(function, func.FuncOp):
-            continue
+    for function in functions_of(graph):
         outer = ""
         for block in blocks_of(function):
             if outer and block.path.startswith(f"{outer}."):

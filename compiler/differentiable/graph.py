@@ -15,6 +15,7 @@ from torch_mlir.dialects import func
 from girih.compiler.episodes import Call
 from girih.dialects.mfm.base import numpy_dtype, shape
 from girih.passes.differentiable.function import Replace, TorchFunction
+from girih.passes.functions import functions_of
 from girih.passes.states import state_of
 from girih.runtime.errors import InputError
 
@@ -39,9 +40,8 @@ class TorchGraph:
         self._module = module
         self._entries: dict[str, _EntryPoint] = {}
         self.states: dict[str, Tensor] = {}
-        for function in module.body.operations:
-            if isinstance(function, func.FuncOp):
-                self._entries[function.name.value] = self._read(function)
+        for function in functions_of(module):
+            self._entries[function.name.value] = self._read(function)
 
     def _read(self, function: func.FuncOp) -> _EntryPoint:
         arguments = list(function.entry_block.arguments)

@@ -13,6 +13,7 @@ from torch_mlir.dialects import func
 from girih.dialects.mfm import LinearOp, ParameterOp, SliceOp
 from girih.dialects.mfm.base import shape
 from girih.passes.base import Compilation
+from girih.passes.functions import functions_of
 from girih.passes.matching import defined_by
 from girih.passes.pruning.layout import Layout, take
 from girih.passes.pruning.signature import set_signature
@@ -65,7 +66,7 @@ class Groups:
 
     def __init__(self, module: ir.Module, compilation: Compilation) -> None:
         self.compilation = compilation
-        self.functions = [op for op in module.body.operations if isinstance(op, func.FuncOp)]
+        self.functions = functions_of(module)
         self._parameters: dict[str, list[ParameterOp]] = {}
         self._states: dict[str, list[ir.Value]] = {}
         for function in self.functions:

@@ -48,6 +48,7 @@ from girih.dialects.mfm.activation import RAMPS
 from girih.dialects.mfm.base import element
 from girih.dialects.mfm.hollow import once
 from girih.passes.base import Compilation, Unit
+from girih.passes.functions import functions_of
 from girih.passes.states import state_of
 from girih.passes.statistics import STATISTICS, argument_key, named_values
 
@@ -119,7 +120,7 @@ class Plan:
     def __init__(self, module: ir.Module, compilation: Compilation) -> None:
         self.compilation = compilation
         self._parent: dict[object, object] = {}
-        self._functions = [op for op in module.body.operations if isinstance(op, func.FuncOp)]
+        self._functions = functions_of(module)
         values = [value for function in self._functions for value in _values(function)]
         self._readers = _readers(self._functions)
         for function in self._functions:

@@ -8,7 +8,7 @@ from torch_mlir import ir
 from girih.compiler.context import create_context
 from girih.dialects.mfm.convolution import windows
 from girih.passes.correlations import Correlations
-from girih.passes.examples import functions_of
+from girih.passes.functions import functions_by_name
 
 TEXT = """
 func.func @f(%x: tensor<1x4x3xf32>) -> (tensor<1x4x2xf32>, tensor<1x4x2xf32>, tensor<1x4x1xf32>) {
@@ -33,7 +33,7 @@ def test_rows_of_all_runs_are_in_the_sum_of_each_weight() -> None:
     runs = [generator.standard_normal((1, 4, 3)).astype(np.float32) for _ in range(200)]
     with create_context(), ir.Location.unknown():
         module = ir.Module.parse(TEXT)
-        functions = functions_of(module)
+        functions = functions_by_name(module)
         correlations = Correlations(functions.values())
         value = functions["f"].entry_block.arguments[0]
         for run in runs:

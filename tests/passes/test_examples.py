@@ -10,7 +10,8 @@ from torch_mlir import ir
 from girih.compiler.context import create_context
 from girih.passes.base import Compilation
 from girih.passes.calibrate import Calibrate
-from girih.passes.examples import functions_of, run_examples, runs_of
+from girih.passes.examples import run_examples, runs_of
+from girih.passes.functions import functions_by_name
 
 TEXT = """
 func.func @count(%x: tensor<2xf32>, %s: tensor<2xf32> {mfm.state = "sum"})
@@ -33,7 +34,7 @@ def test_examples_come_with_their_states_and_episodes_carry_them() -> None:
     with create_context(), ir.Location.unknown():
         module = ir.Module.parse(TEXT)
         Calibrate().run(module, compilation)
-        functions = functions_of(module)
+        functions = functions_by_name(module)
         operations = list(functions["count"].entry_block.operations)
         product = operations[1].operation.result
 

@@ -94,23 +94,11 @@ func.func @f(%x: tensor<3xf32>) -> tensor<3xf32> {
 """
 
 
-def test_the_observer_sees_every_tensor() -> None:
-    """Parameters too; and a value with two uses in one operation is dropped once."""
+def test_a_value_with_two_uses_in_one_operation_is_dropped_once() -> None:
     module = parse(CHAIN)
-    seen: list[tuple[str, list[float]]] = []
     x, p = np.array([1, 2, 3], np.float32), np.array([10, 20, 30], np.float32)
-    (found,) = interpret(
-        function_named(module, "f"),
-        [x],
-        {"p": p},
-        lambda op, value: seen.append((op.operation.name, value.tolist())),
-    )
+    (found,) = interpret(function_named(module, "f"), [x], {"p": p})
     assert found.tolist() == [12, 24, 36]
-    assert seen == [
-        ("mfm.parameter", [10, 20, 30]),
-        ("mfm.add", [2, 4, 6]),
-        ("mfm.add", [12, 24, 36]),
-    ]
 
 
 def test_an_unknown_function_is_refused() -> None:
