@@ -50,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", choices=list(CHECKPOINTS), default="base")
     parser.add_argument("--recipe", choices=list(RECIPES), default="pruned")
+    parser.add_argument("--float-steps", type=int, default=0, help="steps in float before those")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rate", type=float, default=3e-4)
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     whisper, recipe = Whisper(CHECKPOINTS[options.model]), RECIPES[options.recipe]
     console.print(_cycles(whisper, recipe))
     say = partial(console.print, highlight=False)
-    names = ("steps", "batch", "rate", "rank", "tied")
+    names = ("float_steps", "steps", "batch", "rate", "rank", "tied")
     settings: dict[str, Any] = {name: getattr(options, name) for name in names}
     programs = {
         "w8a8": whisper.compiled("w8a8", say),

@@ -16,7 +16,7 @@ from girih.compiler.adaptation.checkpoint import Checkpoint, digest
 from girih.compiler.adaptation.episodes import checked
 from girih.compiler.adaptation.integers import IntegerGraph
 from girih.compiler.adaptation.settings import Settings
-from girih.compiler.adaptation.student import Student
+from girih.compiler.adaptation.student import FloatStudent, Student
 from girih.compiler.adaptation.targets import trained_weights
 from girih.compiler.adaptation.teacher import Teacher
 from girih.compiler.adaptation.training import Trainer
@@ -38,6 +38,7 @@ from girih.compiler.pipeline import (
 from girih.compiler.program import CompiledProgram
 from girih.compiler.recipe import Recipe
 from girih.passes.base import Compilation
+from girih.passes.calibrate import Calibrate
 from girih.passes.differentiable.function import Weights
 from girih.runtime.errors import CompilationError, InputError
 from girih.runtime.target import Target
@@ -59,6 +60,7 @@ def adapt(
     calibration: Calibration | None = None,
     patches: Sequence[Patch] = (),
     steps: int = 100,
+    float_steps: int = 0,
     batch: int = 4,
     rate: float = 1e-3,
     rank: int = 16,
@@ -87,6 +89,7 @@ def adapt(
         calibration: as for `girih.compile`; the first episodes where none is given.
         patches: as for `girih.compile`.
         steps: see `girih.compiler.adaptation.settings.Settings`, as for all that follow.
+        float_steps: steps before those, in float.
         batch: episodes a step.
         rate: the highest learning rate.
         rank: of the change of each weight.
@@ -103,6 +106,7 @@ def adapt(
     settings = Settings.of(
         {
             "steps": steps,
+            "float_steps": float_steps,
             "batch": batch,
             "rate": rate,
             "rank": rank,
@@ -134,12 +138,43 @@ def adapt(
         run_passes(graph, float_passes(), compilation, progress=progress)
         teacher = Teacher(TorchGraph(copy_module(graph)), _tensors(graph, compilation.parameters))
         run_passes(graph, shaping_passes(recipe), compilation, progress=progress)
+        if settings.float_steps:
+            first = Checkpoint(place / "float", run)
+            compilation.parameters |= _train_in_float(
+                graph, compilation, teacher, known, settings.in_float, first, progress
+            )
+            # Ranges are those of the weights that the integers start from.
+            again = Calibrate(correlations=recipe.compensates)
+            run_passes(graph, [again], compilation, progress=progress)
         if settings.steps:
             compilation.parameters |= _train(
                 graph, compilation, recipe, teacher, known, settings, checkpoint, progress
             )
         run_passes(graph, integer_passes(recipe), compilation, progress=progress)
         return finish(graph, list(entries), compilation, recipe, imported, Dump(), progress)
+
+
+def _train_in_float(
+    graph: ir.Module,
+    compilation: Compilation,
+    teacher: Teacher,
+    episodes: Sequence[Episode],
+    settings: Settings,
+    checkpoint: Checkpoint,
+    progress: Callable[[str], None],
+) -> dict[str, Array]:
+    """Trained weights by name, of the graph as it is in float."""
+    adapters = Adapters(trained_weights(graph, settings), compilation.parameters, settings)
+    trainer = Trainer(
+        student=FloatStudent(TorchGraph(copy_module(graph))),
+        teacher=teacher,
+        parameters=_tensors(graph, compilation.parameters),
+        requantize=lambda weights: None,
+        episodes=episodes,
+        settings=settings,
+    )
+    trainer.run(adapters, checkpoint, lambda stage: progress(f"in float, {stage}"))
+    return adapters.merged()
 
 
 def _train(

@@ -64,13 +64,13 @@ class Checkpoint:
 
     def write(self, progress: Progress) -> None:
         """Take the place of what was written before, whole or not at all."""
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         with replacing(self.folder / STATE) as file:
             torch.save(vars(progress) | {"run": self.run}, file)
 
     def log(self, losses: list[float]) -> None:
         """The loss of each step, as JSON, for people and plots."""
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         with replacing(self.folder / LOSSES) as file:
             steps = [{"step": number, "loss": loss} for number, loss in enumerate(losses, 1)]
             file.write(json.dumps(steps, indent=1).encode())

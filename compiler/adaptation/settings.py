@@ -16,18 +16,21 @@ _WARM_UP = 0.1
 class Settings(BaseModel):
     """How an adaptation trains.
 
-    steps: how often the weights change, each time by the gradients of `batch` episodes. rate: the
-    highest of AdamW (Loshchilov and Hutter 2019), which rises over the first tenth of the steps and
-    then falls as a cosine. rank: of the change of each weight (LoRA, Hu et al. 2022). match: paths
-    of modules, with ``*`` and ``?``, whose linear operations change. tied: a table of tokens that
-    is a linear operation's weight too changes as well. loss: of results, the ``divergence`` of
-    their softmax from the original's, for logits, or the ``error`` relative to it. states: weight
-    of the relative error of the states that an episode leaves. seed: of everything random.
+    steps: how often the weights change, each time by the gradients of `batch` episodes.
+    float_steps: how often before that, the pruned graph in float, where a step takes half as long;
+    ranges are observed anew after them. rate: the highest of AdamW (Loshchilov and Hutter 2019),
+    which rises over the first tenth of the steps and then falls as a cosine. rank: of the change of
+    each weight (LoRA, Hu et al. 2022). match: paths of modules, with ``*`` and ``?``, whose linear
+    operations change. tied: a table of tokens that is a linear operation's weight too changes as
+    well. loss: of results, the ``divergence`` of their softmax from the original's, for logits, or
+    the ``error`` relative to it. states: weight of the relative error of the states that an episode
+    leaves. seed: of everything random.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int = Field(default=100, ge=0)
+    float_steps: int = Field(default=0, ge=0)
     batch: int = Field(default=4, ge=1)
     rate: float = Field(default=1e-3, gt=0, le=1)
     rank: int = Field(default=16, ge=1)
@@ -48,6 +51,11 @@ class Settings(BaseModel):
             raise InputError(
                 f"{name}={first['input']!r}: {first['msg'][:1].lower()}{first['msg'][1:]}"
             ) from error
+
+    @property
+    def in_float(self) -> Settings:
+        """Those of the steps that come first."""
+        return self.model_copy(update={"steps": self.float_steps})
 
     def rate_at(self, step: int) -> float:
         """The rate of a step, counted from 0."""

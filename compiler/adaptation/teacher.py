@@ -32,12 +32,8 @@ class Teacher:
         """Results of each call of the episode of that number, and the states that it leaves."""
         if number in self._kept:
             return self._kept[number]
-        results: Results = []
-        states = dict(self.graph.states)
         with torch.no_grad():
-            for call in episode:
-                outputs, states = self.graph.run(call, states, self.parameters)
-                results.append(outputs)
+            results, states = self.graph.follow(episode, self.parameters)
         written = {state for call in episode for state in self.graph.writes(call.entry)}
         left = {name: state for name, state in states.items() if name in written}
         size = sum(each.nbytes for outputs in (*results, left.values()) for each in outputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from torch import Tensor
 from girih.compiler.adaptation.adapters import Adapters
 from girih.compiler.adaptation.checkpoint import Checkpoint
 from girih.compiler.adaptation.settings import Settings
-from girih.compiler.adaptation.student import Student
+from girih.compiler.adaptation.student import FloatStudent, Student
 from girih.compiler.adaptation.teacher import Teacher, distance
 from girih.compiler.episodes import Episode
 from girih.runtime.errors import CompilationError
@@ -36,10 +36,10 @@ class Trainer:
     """Brings a student to its teacher's answers.
 
     parameters: every weight that the student's float graph reads. requantize: makes the student's
-    integers those of changed weights.
+    integers, if it has any, those of changed weights.
     """
 
-    student: Student
+    student: Student | FloatStudent
     teacher: Teacher
     parameters: Mapping[str, Tensor]
     requantize: Callable[[Weights], None]
@@ -123,7 +123,7 @@ class Trainer:
 
 
 @contextmanager
-def _one_episode_a_core() -> Iterator[Executor]:
+def _one_episode_a_core() -> Generator[Executor]:
     """Threads of one core each: most operations are too small to be shared by several."""
     cores = torch.get_num_threads()
     try:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch_mlir import ir
 from torch_mlir.dialects import func
 
-from girih.compiler.episodes import Call
+from girih.compiler.episodes import Call, Episode
 from girih.dialects.mfm.base import numpy_dtype, shape
 from girih.passes.differentiable.function import Replace, TorchFunction
 from girih.passes.functions import functions_of
@@ -92,6 +92,16 @@ class TorchGraph:
         entry = self._entries[call.entry]
         results = entry.function(self.arguments(call, states), parameters, replace)
         return split_states(results, entry.writes, states)
+
+    def follow(
+        self, episode: Episode, parameters: Mapping[str, Tensor]
+    ) -> tuple[list[list[Tensor]], dict[str, Tensor]]:
+        """The results of each call of an episode that are no states, and the states it leaves."""
+        states, results = dict(self.states), list[list[Tensor]]()
+        for call in episode:
+            outputs, states = self.run(call, states, parameters)
+            results.append(outputs)
+        return results, states
 
     def writes(self, entry: str) -> tuple[str | None, ...]:
         """The state that each result of an entry is, or None."""

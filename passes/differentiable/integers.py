@@ -36,7 +36,7 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
         return _float_product(x, weight.T)
     # It takes no rows that overlap, as those of a convolution do.
     lhs, rhs = x.flatten(0, -2).contiguous(), weight.contiguous()
-    sums = torch._int_mm(lhs, rhs.T)  # pyright: ignore[reportPrivateUsage]
+    sums: Tensor = torch.ops.aten._int_mm(lhs, rhs.T)
     return sums.view(*x.shape[:-1], len(weight))
 
 
@@ -44,7 +44,7 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
 def _int_mm_is_exact() -> bool:
     """Whether int8 products are on this processor: those of two may be summed in int16 on some."""
     extreme = torch.full((32, 64), -128, dtype=torch.int8)
-    found = torch._int_mm(extreme, extreme.T)  # pyright: ignore[reportPrivateUsage]
+    found = torch.ops.aten._int_mm(extreme, extreme.T)
     return bool((found == 64 * 128 * 128).all())
 
 

@@ -112,3 +112,17 @@ def test_a_killed_adaptation_goes_on_to_the_same_integers(
     ours, theirs = again.executable.parameters, program.executable.parameters
     assert set(ours) == set(theirs)
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_steps_in_float_come_first_and_are_not_done_again(tmp_path: Path) -> None:
+    """A kill between the two kinds of steps: the second run finds the first kind done."""
+    with pytest.raises(KilledError):
+        adapted(tmp_path, float_steps=6, steps=2, progress=kill_at(1))
+    assert len(losses(tmp_path / "float")) == 6
+    again: list[str] = []
+    program = adapted(tmp_path, float_steps=6, steps=2, progress=again.append)
+    assert not any(stage.startswith("in float, step") for stage in again)
+    whole = adapted(tmp_path.with_name("whole"), float_steps=6, steps=2)
+    for name, array in whole.executable.parameters.items():
+        np.testing.assert_array_equal(array, program.executable.parameters[name])
+    assert losses(tmp_path)[0] < losses(tmp_path / "float")[0]
