@@ -100,7 +100,7 @@ def adapt_command(
     steps: Annotated[int, typer.Option(help="Changes of the weights.")] = 100,
     float_steps: Annotated[int, typer.Option(help="Changes before those, in float.")] = 0,
     batch: Annotated[int, typer.Option(help="Examples a step.")] = 4,
-    rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 1e-3,
+    rate: Annotated[float, typer.Option(help="The highest learning rate.")] = 1e-4,
     rank: Annotated[int, typer.Option(help="Of the change of each weight.")] = 16,
     match: Annotated[
         list[str] | None,

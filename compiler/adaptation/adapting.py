@@ -62,7 +62,7 @@ def adapt(
     steps: int = 100,
     float_steps: int = 0,
     batch: int = 4,
-    rate: float = 1e-3,
+    rate: float = 1e-4,
     rank: int = 16,
     match: Sequence[str] = ("*",),
     tied: bool = False,
@@ -141,7 +141,7 @@ def adapt(
         if settings.float_steps:
             first = Checkpoint(place / "float", run)
             compilation.parameters |= _train_in_float(
-                graph, compilation, teacher, known, settings.in_float, first, progress
+                graph, compilation, teacher, known, settings, first, progress
             )
             # Ranges are those of the weights that the integers start from.
             again = Calibrate(correlations=recipe.compensates)
@@ -172,6 +172,8 @@ def _train_in_float(
         requantize=lambda weights: None,
         episodes=episodes,
         settings=settings,
+        first=0,
+        steps=settings.float_steps,
     )
     trainer.run(adapters, checkpoint, lambda stage: progress(f"in float, {stage}"))
     return adapters.merged()
@@ -201,6 +203,8 @@ def _train(
         requantize=Requantizer(graph, compilation, recipe, integers),
         episodes=episodes,
         settings=settings,
+        first=settings.float_steps,
+        steps=settings.steps,
     )
     trainer.run(adapters, checkpoint, progress)
     return adapters.merged()

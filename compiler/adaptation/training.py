@@ -36,7 +36,8 @@ class Trainer:
     """Brings a student to its teacher's answers.
 
     parameters: every weight that the student's float graph reads. requantize: makes the student's
-    integers, if it has any, those of changed weights.
+    integers, if it has any, those of changed weights. first, steps: of the steps that the settings
+    count together, those that are this trainer's.
     """
 
     student: Student | FloatStudent
@@ -45,27 +46,29 @@ class Trainer:
     requantize: Callable[[Weights], None]
     episodes: Sequence[Episode]
     settings: Settings
+    first: int
+    steps: int
 
     def run(
         self, adapters: Adapters, checkpoint: Checkpoint, progress: Callable[[str], None]
     ) -> list[float]:
         """Train from the checkpoint on to the last step; return the loss of each step."""
-        settings = self.settings
-        optimizer = torch.optim.AdamW(adapters.parameters, lr=settings.rate, weight_decay=0.0)
+        rate = self.settings.rate_at
+        optimizer = torch.optim.AdamW(adapters.parameters, lr=rate(self.first), weight_decay=0.0)
         known = checkpoint.read()
         if known.losses:
             adapters.restore(known.adapters)
             optimizer.load_state_dict(known.optimizer)
         losses = known.losses
         with _one_episode_a_core() as pool:
-            while len(losses) < settings.steps:
-                step = len(losses)
+            while len(losses) < self.steps:
+                step = self.first + len(losses)
                 for group in optimizer.param_groups:
-                    group["lr"] = settings.rate_at(step)
+                    group["lr"] = rate(step)
                 losses.append(self._step(step, adapters, optimizer, pool))
                 done = len(losses)
-                progress(f"step {done} of {settings.steps}: loss {losses[-1]:.4f}")
-                if done % _KEPT_EVERY == 0 or done == settings.steps:
+                progress(f"step {done} of {self.steps}: loss {losses[-1]:.4f}")
+                if done % _KEPT_EVERY == 0 or done == self.steps:
                     known.adapters, known.optimizer = adapters.state(), optimizer.state_dict()
                     checkpoint.write(known)
                 checkpoint.log(losses)
