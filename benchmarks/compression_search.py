@@ -89,7 +89,7 @@ def _fronts(found: Compression) -> Table:
     """The front of the search: its energy falls with its bytes."""
     table = found.table()
     energies = [point.cost.energy_joules for point in found.front]
-    falls = all(one > other for one, other in zip(energies, energies[1:], strict=False))
+    falls = all(one >= other for one, other in zip(energies, energies[1:], strict=False))
     table.title = f"the front; energy {'falls' if falls else 'does NOT fall'} with the bytes"
     return table
 

@@ -142,7 +142,7 @@ def compress(
         resource=goal.resource,
         float16_bytes=size,
         chosen=chosen,
-        front=tuple(front(search.points.values(), goal.resource)),
+        front=tuple(front(search.points.values(), goal.resource, chosen)),
         uniform=tuple(uniform),
         tiers=tuple(tiers),
     )

@@ -35,8 +35,8 @@ class Compression:
     """The outcome of `girih.compress`.
 
     float16_bytes: what the model takes in half precision. chosen: the point within the budget.
-    front: points that no other one beats in both the resource and the loss. uniform: presets
-    beside them. tiers: what each part costs by itself.
+    front: points that no other one beats in both the resource and the loss, their energy falling
+    with the resource. uniform: presets beside them. tiers: what each part costs by itself.
     """
 
     resource: Resource

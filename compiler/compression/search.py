@@ -224,11 +224,27 @@ class Search:
             self.points[each] = Point(recipe, cost, score)
 
 
-def front(points: Iterable[Point], resource: Resource) -> list[Point]:
-    """Points that no other one beats in both the resource and the loss; the largest first."""
+def front(points: Iterable[Point], resource: Resource, chosen: Point) -> list[Point]:
+    """Points that no other one beats in both the resource and the loss; the largest first.
+
+    Of those, seen from the chosen one, the ones that take more energy with more of the resource,
+    and less with less: what spares bytes by spending energy, because it parts what was computed
+    together, is no step down.
+    """
     ordered = sorted(points, key=lambda each: (amount(each.cost, resource), each.score.loss))
     kept: list[Point] = []
     for point in ordered:
         if not kept or point.score.loss < kept[-1].score.loss:
             kept.append(point)
-    return kept[::-1]
+    place = amount(chosen.cost, resource)
+    larger = [each for each in kept if amount(each.cost, resource) > place]
+    smaller = [each for each in kept if amount(each.cost, resource) < place]
+    falling = [chosen]
+    for point in larger:
+        if point.cost.energy_joules >= falling[-1].cost.energy_joules:
+            falling.append(point)
+    falling.reverse()
+    for point in reversed(smaller):
+        if point.cost.energy_joules <= falling[-1].cost.energy_joules:
+            falling.append(point)
+    return falling

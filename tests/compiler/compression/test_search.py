@@ -100,9 +100,29 @@ def test_a_budget_out_of_reach_is_refused() -> None:
         search(Budget("bytes", 90))
 
 
+def test_bytes_that_are_spared_by_spending_energy_are_no_step_down_the_front() -> None:
+    """Seen from the chosen point, which stays whatever its neighbours cost."""
+    base = Recipe.load("w8a8")
+    points = {
+        size: Point(base, Cost(size, 0.0, energy, 0.0), Score(loss, None))
+        for size, energy, loss in [
+            (50, 9.0, 0.0),
+            (45, 6.0, 0.1),  # less energy than the chosen one, which is smaller
+            (40, 7.0, 0.2),
+            (30, 8.0, 0.3),
+            (20, 7.0, 0.4),
+            (10, 5.0, 0.5),
+            (5, 4.0, 0.5),  # what is larger loses as much: beaten
+        ]
+    }
+    found = front(points.values(), "bytes", points[40])
+    assert [each.cost.bytes for each in found] == [50, 40, 20, 5]
+
+
 def test_the_front_keeps_what_nothing_beats() -> None:
     found, _ = search(Budget("bytes", 160))
-    kept = front(found.points.values(), "bytes")
+    chosen = min(found.points.values(), key=lambda each: each.score.loss)
+    kept = front(found.points.values(), "bytes", chosen)
     for point in kept:
         assert not any(
             other.cost.bytes <= point.cost.bytes and other.score.loss < point.score.loss
