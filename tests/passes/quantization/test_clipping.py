@@ -6,15 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 from torch_mlir import ir
 
 from girih.compiler.context import create_context
 from girih.passes.base import Compilation
 from girih.passes.calibrate import Calibrate
+from girih.passes.differentiable.function import TorchFunction, Weights
 from girih.passes.interpreter import function_named, interpret
 from girih.passes.quantization.clipping import BINS, Histogram
+from girih.passes.quantization.function import STANDS_FOR
 from girih.passes.quantize import Quantize
 from girih.passes.statistics import HIDDEN
 
@@ -81,6 +85,8 @@ func.func @main(%x: tensor<400x32xf32>) -> tensor<400x8xf32> {
   return %1 : tensor<400x8xf32>
 }
 """
+NORM, PRODUCT = "main.3", "main.4"
+"""Their places in the function, by which `calibrate` names them."""
 
 
 class Graph:
@@ -98,7 +104,7 @@ class Graph:
         with create_context(), ir.Location.unknown():
             module = ir.Module.parse(TEXT)
             (exact,) = interpret(function_named(module, "main"), [x], parameters)
-            for each in (Calibrate(), Quantize(**options)):
+            for each in (Calibrate(), Quantize(notes=True, **options)):
                 each.run(module, compilation)
             function = function_named(module, "main")
             scales = [
@@ -108,16 +114,18 @@ class Graph:
             self.argument_scale, self.result_scale = scales
             self.seen: dict[str, Array] = {}
             integers = np.rint(x / scales[0]).astype(np.int16)
-            interpret(function, [integers], compilation.parameters, self._see)
-        self.error = float(np.square(self.seen["mfm.integer_linear"] * scales[1] - exact).mean())
+            noted = TorchFunction(function, STANDS_FOR)
+            noted([torch.from_numpy(integers)], Weights(compilation.parameters), self._see)
+        self.error = float(np.square(self.seen[PRODUCT] * scales[1] - exact).mean())
 
-    def _see(self, op: ir.OpView, value: Array) -> None:
-        self.seen[op.operation.name] = value
+    def _see(self, key: str, value: Tensor) -> Tensor:
+        self.seen[key] = value.numpy()
+        return value
 
     @property
     def saturated(self) -> float:
         """Share of what the product reads that lies at an end of int8."""
-        return float((np.abs(self.seen["mfm.integer_layer_norm"].astype(int)) >= 127).mean())
+        return float((np.abs(self.seen[NORM].astype(int)) >= 127).mean())
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.5])
