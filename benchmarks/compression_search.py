@@ -36,7 +36,7 @@ RANKINGS: dict[str, tuple[Ranking, int]] = {
     "by weight error": ("weights", 0),
     "searched": ("task", 16),
 }
-"""What moves are ordered by, and how many exchanges are tried; the last one's recipe stays."""
+"""What moves are ordered by, and how many exchanges are tried; a folder keeps what each finds."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -67,15 +67,17 @@ def _search(
     episodes = [
         episode[:_LONGEST] for episode in whisper_episodes(whisper.model, audio, whisper.checkpoint)
     ]
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    folder = FOLDER / f"{whisper.checkpoint.name}_{share}"
+    of_ranking = folder / ranking
+    of_ranking.mkdir(parents=True, exist_ok=True)
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task(title)
-        return compress(
+        found = compress(
             whisper_entries(whisper.model),
             episodes=episodes,
             budget={"bytes": share},
             # One folder: what is measured for one ranking is known to the others.
-            folder=FOLDER / f"{whisper.checkpoint.name}_{share}",
+            folder=folder,
             trials=trials,
             ranking=ranking,
             processes=options.processes,
@@ -83,6 +85,8 @@ def _search(
                 task, description=f"{title}: {stage}", completed=done, total=count
             ),
         )
+    found.save(of_ranking)
+    return found
 
 
 def _fronts(found: Compression) -> Table:
