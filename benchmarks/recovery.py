@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tied", action="store_true", help="the table of tokens is trained too")
     parser.add_argument("--clips", type=int, default=40, help="synthesized test clips")
     options = parser.parse_args(arguments)
-    console = Console()
+    console = Console(width=140)
     whisper, recipe = Whisper(CHECKPOINTS[options.model]), RECIPES[options.recipe]
     console.print(_cycles(whisper, recipe))
     say = partial(console.print, highlight=False)
