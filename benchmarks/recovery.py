@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--float-steps", type=int, default=0, help="steps in float before those")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--rate", type=float, default=3e-4)
+    parser.add_argument("--rate", type=float, default=1e-4)
     parser.add_argument("--rank", type=int, default=32)
     parser.add_argument("--tied", action="store_true", help="the table of tokens is trained too")
     parser.add_argument("--clips", type=int, default=40, help="synthesized test clips")

@@ -16,7 +16,7 @@ from girih.compiler.adaptation.checkpoint import Checkpoint, digest
 from girih.compiler.adaptation.episodes import checked
 from girih.compiler.adaptation.integers import IntegerGraph
 from girih.compiler.adaptation.settings import Settings
-from girih.compiler.adaptation.student import FloatStudent, Student
+from girih.compiler.adaptation.student import Student
 from girih.compiler.adaptation.targets import trained_weights
 from girih.compiler.adaptation.teacher import Teacher
 from girih.compiler.adaptation.training import Trainer
@@ -133,15 +133,15 @@ def adapt(
         compilation = Compilation(parameters, target)
         set_calibration(compilation, entries, calibration or known[:_OBSERVED])
         run = digest(settings, recipe, imported, _arrays(known, compilation))
-        checkpoint = Checkpoint(place, run)
-        checkpoint.read()  # another adaptation's is refused before any work
+        checkpoint, in_float = Checkpoint(place, run), Checkpoint(place / "float", run)
+        for each in (checkpoint, in_float):
+            each.read()  # another adaptation's is refused before any work
         run_passes(graph, float_passes(), compilation, progress=progress)
         teacher = Teacher(TorchGraph(copy_module(graph)), _tensors(graph, compilation.parameters))
         run_passes(graph, shaping_passes(recipe), compilation, progress=progress)
         if settings.float_steps:
-            first = Checkpoint(place / "float", run)
             compilation.parameters |= _train_in_float(
-                graph, compilation, teacher, known, settings, first, progress
+                graph, compilation, teacher, known, settings, in_float, progress
             )
             # Ranges are those of the weights that the integers start from.
             again = Calibrate(correlations=recipe.compensates)
@@ -166,7 +166,7 @@ def _train_in_float(
     """Trained weights by name, of the graph as it is in float."""
     adapters = Adapters(trained_weights(graph, settings), compilation.parameters, settings)
     trainer = Trainer(
-        student=FloatStudent(TorchGraph(copy_module(graph))),
+        student=TorchGraph(copy_module(graph)).follow,
         teacher=teacher,
         parameters=_tensors(graph, compilation.parameters),
         requantize=lambda weights: None,
@@ -197,7 +197,7 @@ def _train(
     integers = IntegerGraph()
     adapters = Adapters(trained_weights(graph, settings), compilation.parameters, settings)
     trainer = Trainer(
-        student=Student(floats, integers, compilation.units),
+        student=Student(floats, integers, compilation.units).run,
         teacher=teacher,
         parameters=_tensors(graph, compilation.parameters),
         requantize=Requantizer(graph, compilation, recipe, integers),

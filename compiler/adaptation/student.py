@@ -21,19 +21,6 @@ Results = list[list[Tensor]]
 """Of each call of an episode, what are no states."""
 
 
-class FloatStudent:
-    """The float graph as it is, for steps before the integers take part."""
-
-    def __init__(self, floats: TorchGraph) -> None:
-        self.floats = floats
-
-    def run(
-        self, episode: Episode, parameters: Mapping[str, Tensor]
-    ) -> tuple[Results, dict[str, Tensor]]:
-        """Results of each call, and the states that the episode leaves."""
-        return self.floats.follow(episode, parameters)
-
-
 class Student:
     """A float graph whose every value is that of the integers which stand for it.
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from girih.compiler.adaptation.adapters import Adapters
 from girih.compiler.adaptation.checkpoint import Checkpoint
 from girih.compiler.adaptation.settings import Settings
-from girih.compiler.adaptation.student import FloatStudent, Student
+from girih.compiler.adaptation.student import Results
 from girih.compiler.adaptation.teacher import Teacher, distance
 from girih.compiler.episodes import Episode
 from girih.runtime.errors import CompilationError
@@ -29,6 +29,8 @@ _LONGEST_GRADIENT = 1.0
 """Norm of all gradients together beyond which they are shortened: one odd clip turns nothing."""
 
 Weights = Mapping[str, NDArray[Any]]
+Student = Callable[[Episode, Mapping[str, Tensor]], tuple[Results, dict[str, Tensor]]]
+"""An episode and weights to the results of each call and the states that it leaves."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Trainer:
     count together, those that are this trainer's.
     """
 
-    student: Student | FloatStudent
+    student: Student
     teacher: Teacher
     parameters: Mapping[str, Tensor]
     requantize: Callable[[Weights], None]
@@ -108,7 +110,7 @@ class Trainer:
     ) -> tuple[float, Sequence[Tensor | None]]:
         """An episode's share of the loss, and of the gradients of the leaves."""
         episode = self.episodes[number]
-        found = self.student.run(episode, {**self.parameters, **leaves})
+        found = self.student(episode, {**self.parameters, **leaves})
         expected = self.teacher.answers(number, episode)
         loss = distance(found, expected, self.settings.loss, self.settings.states)
         loss = loss / self.settings.batch

@@ -138,6 +138,17 @@ def _parameters(shape: tuple[int, ...], generator: np.random.Generator) -> Any:
     return found
 
 
+def compare(
+    inputs: Sequence[Any], name: str, operands: Sequence[str], result: str, attributes: str
+) -> None:
+    with create_context():
+        module = module_of(name, operands, result, attributes)
+        (op,) = module.body.operations
+        (expected,) = interpret(op, inputs, {})
+        (found,) = TorchFunction(op)([torch.from_numpy(each.copy()) for each in inputs], {})
+    np.testing.assert_array_equal(found.numpy(), expected)
+
+
 @pytest.mark.parametrize(("name", "operands", "result", "attributes"), CASES)
 @given(seed=st.integers(0, 1 << 16), extreme=st.booleans())
 @settings(max_examples=6, deadline=None, phases=(Phase.generate,))
@@ -146,12 +157,7 @@ def test_a_form_is_its_reference(
 ) -> None:
     generator = np.random.default_rng(seed)
     inputs = [sample(operand, extreme, generator) for operand in operands]
-    with create_context():
-        module = module_of(name, operands, result, attributes)
-        (op,) = module.body.operations
-        (expected,) = interpret(op, inputs, {})
-        (found,) = TorchFunction(op)([torch.from_numpy(each.copy()) for each in inputs], {})
-    np.testing.assert_array_equal(found.numpy(), expected)
+    compare(inputs, name, operands, result, attributes)
 
 
 @pytest.mark.parametrize(("name", "operands", "result", "attributes"), LINEAR)
@@ -165,12 +171,7 @@ def test_processors_without_exact_int8_products_multiply_floats(
     monkeypatch.setattr(integers, "_int_mm_is_exact", lambda: False)
     generator = np.random.default_rng(1)
     inputs = [sample(operand, True, generator) for operand in operands]
-    with create_context():
-        module = module_of(name, operands, result, attributes)
-        (op,) = module.body.operations
-        (expected,) = interpret(op, inputs, {})
-        (found,) = TorchFunction(op)([torch.from_numpy(each.copy()) for each in inputs], {})
-    np.testing.assert_array_equal(found.numpy(), expected)
+    compare(inputs, name, operands, result, attributes)
 
 
 def test_attention_takes_rows_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,12 +179,7 @@ def test_attention_takes_rows_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(2)
     operands = ["1x7x2x8xi8", "1x70x2x8xi8", "1x70x2x8xi8", "1x1x7x70xi1"]
     inputs = [sample(operand, False, generator) for operand in operands]
-    with create_context():
-        module = module_of("integer_attention", operands, "1x7x2x8xi8", attention(0, 1))
-        (op,) = module.body.operations
-        (expected,) = interpret(op, inputs, {})
-        (found,) = TorchFunction(op)([torch.from_numpy(each.copy()) for each in inputs], {})
-    np.testing.assert_array_equal(found.numpy(), expected)
+    compare(inputs, "integer_attention", operands, "1x7x2x8xi8", attention(0, 1))
 
 
 def test_every_form_is_tested() -> None:
