@@ -18,6 +18,7 @@ from girih.compiler.adaptation.checkpoint import LOSSES
 from girih.compiler.episodes import Call
 from girih.compiler.program import CompiledProgram
 from girih.compiler.recipe import Pruning, Recipe
+from girih.runtime.errors import InputError
 
 PRUNED = Recipe(name="pruned", pruning=(Pruning(hidden=0.5),))
 
@@ -119,6 +120,10 @@ def test_steps_in_float_come_first_and_are_not_done_again(tmp_path: Path) -> Non
     with pytest.raises(KilledError):
         adapted(tmp_path, float_steps=6, steps=2, progress=kill_at(1))
     assert len(losses(tmp_path / "float")) == 6
+    said: list[str] = []
+    with pytest.raises(InputError, match="holds an adaptation of another model"):
+        adapted(tmp_path, float_steps=6, steps=2, rate=1e-3, progress=said.append)
+    assert "calibrate" not in said
     again: list[str] = []
     program = adapted(tmp_path, float_steps=6, steps=2, progress=again.append)
     assert not any(stage.startswith("in float, step") for stage in again)
